@@ -1,0 +1,1 @@
+"""Finding, measuring and following basins of discourse. Imports ``stpp`` only."""

@@ -1,0 +1,230 @@
+"""Events: times, places, weights and marks, columnar, sorted by time and immutable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from stpp.domain import Array, Box
+
+EPOCH = "1970-01-01T00:00:00+00:00"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The half-open interval [start, end) of time, in days since the events' epoch.
+
+    Raises
+    ------
+    ValueError
+        if it is not finite or does not end after it starts
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
+            raise ValueError(f"a window must end after it starts; got [{self.start:g}, {self.end:g})")
+
+    @property
+    def duration(self) -> float:
+        """Length in days."""
+        return self.end - self.start
+
+    def rolling(self, step: float, horizon: float | None = None) -> Iterator[Window]:
+        """Windows [s, s + horizon) for s = start, start + step, … that end inside this one."""
+        length = step if horizon is None else horizon
+        if not (step > 0 and length > 0):
+            raise ValueError(f"step and horizon must be longer than 0 days; got {step:g} and {length:g}")
+        for k in range(math.floor((self.duration - length) / step + 1e-9) + 1):
+            yield Window(self.start + k * step, self.start + k * step + length)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A marked spatio-temporal point pattern.
+
+    Parameters
+    ----------
+    t : (n,) float, days since ``epoch``; need not come sorted, is sorted (stably) here
+    x : (n, d) float, place in map units
+    weight : (n,) float ≥ 0, importance; 1 where absent
+    author : (n,) int codes into ``authors``, or None
+    authors : names behind the codes
+    parent : (n,) int, row of the event replied to, −1 for none, or None where unknown
+    marks : pyarrow Table of n rows with any further columns, or None
+    epoch : ISO time that ``t`` counts from
+    axes : names of the d coordinates
+
+    Raises
+    ------
+    ValueError
+        if lengths disagree, a time or coordinate is not finite, or a weight is negative
+    """
+
+    t: Array
+    x: Array
+    weight: Array = field(default=None)  # type: ignore[assignment]
+    author: NDArray[np.int64] | None = None
+    authors: tuple[str, ...] = ()
+    parent: NDArray[np.int64] | None = None
+    marks: pa.Table | None = None
+    epoch: str = EPOCH
+    axes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        t = np.array(self.t, dtype=np.float64)
+        x = np.array(self.x, dtype=np.float64)
+        if x.ndim == 1:
+            x = x[:, None]
+        n = len(t)
+        weight = np.ones(n) if self.weight is None else np.array(self.weight, dtype=np.float64)
+        if t.ndim != 1 or x.ndim != 2 or len(x) != n or weight.shape != (n,) or x.shape[1] < 1:
+            raise ValueError(f"events need t (n,), x (n, d), weight (n,); got {t.shape}, {x.shape}, {weight.shape}")
+        if not (np.isfinite(t).all() and np.isfinite(x).all()):
+            raise ValueError("event times and coordinates must be finite")
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError("event weights must be finite and ≥ 0")
+        author = None if self.author is None else np.array(self.author, dtype=np.int64)
+        parent = None if self.parent is None else np.array(self.parent, dtype=np.int64)
+        marks = self.marks
+        if n > 1 and (np.diff(t) < 0).any():
+            order = np.argsort(t, kind="stable")
+            t, x, weight = t[order], x[order], weight[order]
+            author = None if author is None else author[order]
+            marks = None if marks is None else marks.take(pa.array(order))
+            parent = None if parent is None else _renumber(parent, order, n)
+        for name, value in (("t", t), ("x", x), ("weight", weight), ("author", author), ("parent", parent)):
+            if value is not None:
+                if len(value) != n:
+                    raise ValueError(f"{name} has {len(value)} rows, the events {n}")
+                value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        if marks is not None and marks.num_rows != n:
+            raise ValueError(f"marks have {marks.num_rows} rows, the events {n}")
+        object.__setattr__(self, "marks", marks)
+        if not self.axes:
+            object.__setattr__(self, "axes", tuple(f"x{k}" for k in range(x.shape[1])))
+        elif len(self.axes) != x.shape[1]:
+            raise ValueError(f"{len(self.axes)} axis names for {x.shape[1]} coordinates")
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @property
+    def d(self) -> int:
+        """Number of coordinates."""
+        return int(self.x.shape[1])
+
+    @property
+    def span(self) -> Window:
+        """From the first event to just after the last one.
+
+        Raises
+        ------
+        ValueError
+            if there are no events
+        """
+        if not len(self):
+            raise ValueError("no events, so no time span")
+        return Window(float(self.t[0]), float(np.nextafter(self.t[-1], np.inf)))
+
+    def mark(self, name: str) -> NDArray[Any]:
+        """(n,) values of a mark column.
+
+        Raises
+        ------
+        KeyError
+            if there is no such column (those that exist are named)
+        """
+        columns = [] if self.marks is None else self.marks.column_names
+        if self.marks is None or name not in columns:
+            raise KeyError(f"no mark column '{name}'; there are: {', '.join(columns) or 'none'}")
+        return np.asarray(self.marks.column(name).to_numpy(zero_copy_only=False))
+
+    def take(self, rows: ArrayLike) -> Events:
+        """The events at the given increasing row numbers or boolean mask; parents left out become −1."""
+        index = np.asarray(rows)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        pick = index.astype(np.int64)
+        return replace(
+            self,
+            t=self.t[pick],
+            x=self.x[pick],
+            weight=self.weight[pick],
+            author=None if self.author is None else self.author[pick],
+            parent=None if self.parent is None else _renumber(self.parent, pick, len(self)),
+            marks=None if self.marks is None else self.marks.take(pa.array(pick)),
+        )
+
+    def rows(self, start: int, stop: int) -> Events:
+        """Rows [start, stop) without copying the columns."""
+        if (start, stop) == (0, len(self)):
+            return self
+        part = object.__new__(Events)
+        values: dict[str, Any] = {"authors": self.authors, "epoch": self.epoch, "axes": self.axes}
+        values |= {"t": self.t[start:stop], "x": self.x[start:stop], "weight": self.weight[start:stop]}
+        values["author"] = None if self.author is None else self.author[start:stop]
+        values["marks"] = None if self.marks is None else self.marks.slice(start, stop - start)
+        values["parent"] = None
+        if self.parent is not None:
+            parent = self.parent[start:stop]
+            values["parent"] = np.where((parent >= start) & (parent < stop), parent - start, -1)
+        for name, value in values.items():
+            object.__setattr__(part, name, value)
+        return part
+
+    def before(self, t: float) -> Events:
+        """The history strictly before ``t``."""
+        return self.rows(0, int(np.searchsorted(self.t, t, side="left")))
+
+    def between(self, window: Window) -> Events:
+        """The events in [window.start, window.end)."""
+        start, stop = np.searchsorted(self.t, (window.start, window.end), side="left")
+        return self.rows(int(start), int(stop))
+
+    def inside(self, box: Box) -> Events:
+        """The events whose place lies in the closed box."""
+        mask = box.contains(self.x)
+        return self if mask.all() else self.take(mask)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Events:
+        """A simple random sample of ``n`` events without replacement, in time order."""
+        if n >= len(self):
+            return self
+        return self.take(np.sort(rng.choice(len(self), size=n, replace=False)))
+
+    def then(self, later: Events) -> Events:
+        """These events followed by others that start no earlier than the last of these; parents and marks are not kept."""
+        return Events(
+            np.concatenate([self.t, later.t]),
+            np.concatenate([self.x, later.x]),
+            np.concatenate([self.weight, later.weight]),
+            epoch=self.epoch,
+            axes=self.axes,
+        )
+
+    def date(self, t: float) -> datetime:
+        """The UTC date and time at ``t`` days since the epoch."""
+        return datetime.fromisoformat(self.epoch).astimezone(UTC) + timedelta(days=float(t))
+
+    def days(self, when: datetime) -> float:
+        """Days since the epoch at a date; a date without a time zone is taken as UTC."""
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return (aware - datetime.fromisoformat(self.epoch)) / timedelta(days=1)
+
+
+def _renumber(parent: NDArray[np.int64], kept: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Parents of the kept rows as new row numbers; −1 where the parent is not kept."""
+    new_row = np.full(n + 1, -1, dtype=np.int64)  # the last slot answers for parent −1
+    new_row[kept] = np.arange(len(kept))
+    return new_row[parent[kept]]

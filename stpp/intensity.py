@@ -1,0 +1,279 @@
+"""The one interface every model has, and what follows from it: likelihood, forecasts, scores' inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid, relative_density
+from stpp.events import Events, Window
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from stpp.fitting import FitResult
+
+FLOOR = 1e-4
+"""Share of every forecast spread evenly over the domain, so that no cell is impossible."""
+
+SIMULATIONS = 200
+"""Simulated catalogues behind a forecast that has no closed form."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Expected number of events per grid cell over a window, given the history at its start.
+
+    Parameters
+    ----------
+    window : the time it speaks of; ``window.start`` is the issue time
+    grid : the cells
+    counts : ``grid.shape`` float ≥ 0, expected counts, the floor included
+    model : name of the model that issued it
+    floor : share ε of the total that was spread evenly over the domain
+    """
+
+    window: Window
+    grid: Grid
+    counts: Array
+    model: str
+    floor: float = FLOOR
+
+    @classmethod
+    def of(cls, window: Window, grid: Grid, counts: Array, model: str, floor: float = FLOOR) -> Forecast:
+        """Mix raw expected counts with the declared uniform floor: (1 − ε)·counts + ε·total/cells.
+
+        Raises
+        ------
+        ValueError
+            if the counts have no mass, or a value that is negative or not finite
+        """
+        total = float(counts.sum())
+        relative_density(counts)
+        return cls(window, grid, (1 - floor) * counts + floor * total / grid.cells, model, floor)
+
+    @property
+    def total(self) -> float:
+        """Expected number of events in the window."""
+        return float(self.counts.sum())
+
+    @cached_property
+    def density(self) -> Array:
+        """``grid.shape`` relative density: mean 1 over the domain."""
+        return relative_density(self.counts)
+
+    def relative_at(self, x: Array) -> Array:
+        """(n,) relative density at (n, d) places; NaN outside the domain."""
+        flat = self.grid.index(x)
+        return np.where(flat >= 0, self.density.ravel()[flat], np.nan)
+
+    def mean_square(self) -> tuple[float, float]:
+        """Mean over the domain of the squared relative density, and its standard error (0: exact)."""
+        return float(np.mean(self.density**2)), 0.0
+
+    def to_xarray(self, events: Events) -> xr.Dataset:
+        """Counts and relative density with CF-1.11 coordinates, units and bounds; epoch and axis names from ``events``."""
+        import xarray as xr
+
+        names = list(events.axes)
+        dims = ["issue_time", "lead", *reversed(names)]  # (…, y, x): the order in which maps are drawn
+        shape = (1, 1, *reversed(self.grid.shape))
+        issue = np.array([np.datetime64(events.date(self.window.start).replace(tzinfo=None), "ns")])
+        coords: dict[str, Any] = {
+            "issue_time": ("issue_time", issue, {"standard_name": "forecast_reference_time"}),
+            "lead": ("lead", [self.window.duration], {"long_name": "length of the forecast window", "units": "days"}),
+        }
+        bounds = {}
+        for name, centre, edge in zip(names, self.grid.centres, self.grid.edges, strict=True):
+            attributes = {"long_name": name, "units": "map_units", "bounds": f"{name}_bounds"}
+            coords[name] = (name, centre, attributes)
+            bounds[f"{name}_bounds"] = ((name, "bound"), np.stack([edge[:-1], edge[1:]], axis=1))
+        fields = {
+            "expected_count": (dims, self.counts.T.reshape(shape), {"long_name": "expected events per cell", "units": "1"}),
+            "relative_density": (dims, self.density.T.reshape(shape), {"long_name": "density over its mean", "units": "1"}),
+        }
+        attrs = {"Conventions": "CF-1.11", "title": f"stpp forecast by {self.model}", "model": self.model, "floor": self.floor}
+        return xr.Dataset({**fields, **bounds}, coords, attrs)
+
+    def plot(self, events: Events | None = None, *, axes: Sequence[str] = (), ax: Axes | None = None) -> Axes:
+        """Map of the relative density (1-d: a line), with the events that came on top if given."""
+        from stpp.plotting import plot_forecast
+
+        return plot_forecast(self, events, axes=axes, ax=ax)
+
+
+@dataclass(frozen=True)
+class PointForecast:
+    """A forecast above 3 dimensions, where no grid fits: its density is evaluated where asked.
+
+    Parameters
+    ----------
+    window, model, floor : as in :class:`Forecast`
+    box : the domain
+    total : expected number of events in the window
+    raw_density : (m, d) places → (m,) density that integrates to 1 over ``box``
+    seed : of the uniform points behind :meth:`mean_square`
+    """
+
+    window: Window
+    box: Box
+    total: float
+    raw_density: Callable[[Array], Array]
+    model: str
+    floor: float = FLOOR
+    seed: int = 0
+    _squares: list[tuple[float, float]] = field(default_factory=list, repr=False, compare=False)
+
+    def relative_at(self, x: Array) -> Array:
+        """(n,) relative density at (n, d) places; NaN outside the domain."""
+        inside = self.box.contains(x)
+        g = np.full(len(x), np.nan)
+        if inside.any():
+            g[inside] = (1 - self.floor) * self.box.volume * self.raw_density(np.asarray(x)[inside]) + self.floor
+        return g
+
+    def mean_square(self, samples: int = 4096) -> tuple[float, float]:
+        """Mean over the domain of the squared relative density by seeded Monte Carlo, and its standard error."""
+        if not self._squares:
+            rng = np.random.default_rng(self.seed)
+            points = rng.uniform(self.box.low, self.box.high, size=(samples, self.box.d))
+            square = self.relative_at(points) ** 2
+            self._squares.append((float(square.mean()), float(square.std() / np.sqrt(samples))))
+        return self._squares[0]
+
+
+AnyForecast = Forecast | PointForecast
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityModel(ABC):
+    """A conditional intensity λ(t, x | H_t) on ``domain``, in expected events per day per unit volume.
+
+    A model is a frozen dataclass: its fields are its hyperparameters and, once fitted, its parameters. It is
+    *predictable*: λ at t depends on events strictly before t only, so events with the same time stamp share a
+    history and never excite one another.
+
+    Parameters
+    ----------
+    domain : the box that events fall in; declared, or taken from training data once
+    floor : share of every forecast spread evenly over the domain
+    result : what the fit reports, None before it
+    """
+
+    name: ClassVar[str]
+    summary_line: ClassVar[str]
+
+    domain: Box
+    floor: float = FLOOR
+    result: FitResult | None = field(default=None, repr=False, compare=False)
+
+    @abstractmethod
+    def fit(self, events: Events, window: Window) -> Self:
+        """A fitted copy; uses events before ``window.end`` only, and those before ``window.start`` as history."""
+
+    @abstractmethod
+    def intensity(self, t: Array, x: Array, history: Events) -> Array:
+        """(n,) λ at times ``t`` (n,) and places ``x`` (n, d), given the history strictly before each t_i."""
+
+    @abstractmethod
+    def compensator(self, window: Window, history: Events, grid: Grid) -> Array:
+        """``grid.shape`` ∫∫ λ over each cell and the window, along the REALISED history.
+
+        ``history`` holds all events, those inside the window too: each counts from its own time on.
+        """
+
+    @abstractmethod
+    def simulate(self, window: Window, history: Events, rng: np.random.Generator) -> Events:
+        """One draw of the events in ``window``, given the history before it."""
+
+    def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
+        """E[number of events in cell × window | history before ``window.start``].
+
+        By Monte Carlo over simulated catalogues unless a model has a closed form. ``grid`` is None above
+        3 dimensions.
+        """
+        if grid is None:
+            raise ValueError(f"{self.name} has no forecast above {MAX_GRID_DIMENSIONS} dimensions: use fewer --coords")
+        rng = np.random.default_rng(0)
+        past = history.before(window.start)
+        counts = np.zeros(grid.shape)
+        for _ in range(SIMULATIONS):
+            counts += grid.histogram(self.simulate(window, past, rng).x) / SIMULATIONS
+        return Forecast.of(window, grid, counts, self.name, self.floor)
+
+    def rolling_forecasts(self, events: Events, windows: Sequence[Window], grid: Grid | None) -> Iterator[AnyForecast]:
+        """The forecast of each window (in time order) from the events before its start."""
+        for window in windows:
+            yield self.forecast(window, events.before(window.start), grid)
+
+    def total_compensator(self, window: Window, history: Events) -> float:
+        """∫∫ λ over the whole domain and the window, along the realised history."""
+        return float(self.compensator(window, history, Grid.over(self.domain, 1)).sum())
+
+    def log_likelihood(self, events: Events, window: Window) -> float:
+        """Σ log λ(t_i, x_i) over the window's events − ∫∫ λ (Daley & Vere-Jones 2003, eq. 7.2.2)."""
+        inside = events.between(window)
+        history = events.before(window.end)
+        with np.errstate(divide="ignore"):
+            logs = np.log(self.intensity(inside.t, inside.x, history))
+        return float(logs.sum() - self.total_compensator(window, history))
+
+    # -- saving -----------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path) -> None:
+        """Write ``model.json`` (and ``model.npz`` if it holds arrays) into ``directory``."""
+        values: dict[str, Any] = {}
+        arrays: dict[str, Array] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                arrays[f.name] = value
+            elif isinstance(value, Box):
+                values[f.name] = value.to_list()
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                values[f.name] = dataclasses.asdict(value)
+            else:
+                values[f.name] = value
+        text = json.dumps({"format": 1, "model": self.name, "parameters": values, "arrays": sorted(arrays)}, indent=1)
+        (directory / "model.json").write_text(text + "\n")
+        if arrays:
+            np.savez(directory / "model.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def load_model(directory: Path) -> IntensityModel:
+    """The model that :meth:`IntensityModel.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        if ``model.json`` is missing, corrupt or of an unknown model (the file is named)
+    """
+    from stpp.fitting import FitResult
+    from stpp.models import MODELS
+
+    path = Path(directory) / "model.json"
+    try:
+        stored = json.loads(path.read_text())
+        cls = MODELS[stored["model"]]
+        values = dict(stored["parameters"])
+        values["domain"] = Box.from_flat(values["domain"])
+        if values["result"] is not None:
+            values["result"] = FitResult(**values["result"])
+        if stored["arrays"]:
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                values |= {name: arrays[name] for name in stored["arrays"]}
+        listed = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**listed)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a model that stpp can read ({error!s:.80}): fit it again") from error

@@ -1,0 +1,64 @@
+"""The homogeneous Poisson process: the same rate everywhere, always."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from stpp.domain import Array, Grid
+from stpp.events import Events, Window
+from stpp.fitting import FitResult, Parameter
+from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform(IntensityModel):
+    """λ(t, x) = rate / |domain|.
+
+    Parameters
+    ----------
+    rate : events per day over the whole domain; NaN before a fit
+    """
+
+    name: ClassVar[str] = "uniform"
+    summary_line: ClassVar[str] = "the same rate everywhere, always (homogeneous Poisson)"
+
+    rate: float = float("nan")
+
+    def fit(self, events: Events, window: Window) -> Self:
+        """Rate = events in the window over its length."""
+        began = time.perf_counter()
+        n = len(events.between(window))
+        if n == 0:
+            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        rate = n / window.duration
+        log_likelihood = n * np.log(rate / self.domain.volume) - n
+        parameters = {"rate": Parameter(rate, float(np.sqrt(n) / window.duration), "events/day")}
+        seconds = time.perf_counter() - began
+        result = FitResult(n, float(log_likelihood), parameters, 1, rate, 0.0, True, seconds)
+        return replace(self, rate=rate, result=result)
+
+    def intensity(self, t: Array, x: Array, history: Events) -> Array:
+        """(n,) the constant."""
+        return np.full(len(t), self.rate / self.domain.volume)
+
+    def compensator(self, window: Window, history: Events, grid: Grid) -> Array:
+        """``grid.shape`` expected counts, the same in every cell."""
+        return np.full(grid.shape, self.rate * window.duration / grid.cells)
+
+    def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
+        """The compensator: nothing depends on history."""
+        if grid is None:
+            total, volume = self.rate * window.duration, self.domain.volume
+            return PointForecast(window, self.domain, total, lambda x: np.full(len(x), 1 / volume), self.name, self.floor)
+        return Forecast.of(window, grid, self.compensator(window, history, grid), self.name, self.floor)
+
+    def simulate(self, window: Window, history: Events, rng: np.random.Generator) -> Events:
+        """A Poisson number of events, uniform in time and place."""
+        n = rng.poisson(self.rate * window.duration)
+        t = np.sort(rng.uniform(window.start, window.end, n))
+        x = rng.uniform(self.domain.low, self.domain.high, size=(n, self.domain.d))
+        return Events(t, x, epoch=history.epoch, axes=history.axes)

@@ -1,0 +1,94 @@
+"""Pictures: what they show and say, drawn by Agg without a screen."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from stpp.domain import Box, Grid
+from stpp.events import Events, Window
+from stpp.intensity import Forecast
+from stpp.plotting import house_style, plot_forecast, plot_windows
+
+mpl.use("Agg")
+
+
+def forecast(d: int, high: float = 1.0) -> Forecast:
+    """Rising along the first axis."""
+    grid = Grid.over(Box((0,) * d, (high, *(1,) * (d - 1))), 8)
+    return Forecast.of(Window(3, 4), grid, np.cumsum(np.ones(grid.shape), axis=0), "model")
+
+
+def events(d: int) -> Events:
+    names = ("sincerity", "charity", "depth")[:d]
+    return Events([3.1, 3.2, 3.3], np.full((3, d), 0.5), axes=names)
+
+
+def test_map_shows_density_and_events() -> None:
+    ax = plot_forecast(forecast(2), events(2), ax=Figure().subplots())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sincerity (map units)", "charity (map units)")
+    assert ax.get_title(loc="left") == "model\n1 day from 1970-01-04, 3 events"
+    mesh, points = ax.collections
+    # axis 0 of the field runs along x: rows of the mesh (y) are equal, columns (x) rise
+    field = np.asarray(mesh.get_array()).reshape(8, 8)
+    np.testing.assert_allclose(field, forecast(2).density.T)
+    assert field[0, -1] > field[0, 0]
+    assert len(points.get_offsets()) == 3
+    assert ax.get_aspect() == 1.0
+    labels = [a.get_ylabel() for a in ax.figure.axes]
+    assert "relative density (1 = uniform)" in labels
+
+
+def test_stretched_domain_is_not_drawn_to_one_scale() -> None:
+    assert plot_forecast(forecast(2, high=10.0), ax=Figure().subplots()).get_aspect() == "auto"
+
+
+def test_line_in_one_dimension() -> None:
+    ax = plot_forecast(forecast(1), events(1), ax=Figure().subplots())
+    assert ax.get_xlabel() == "sincerity (map units)"
+    assert ax.get_ylabel() == "relative density (1 = uniform)"
+    assert len(ax.collections[0].get_segments()) == 3  # the rug
+
+
+def test_third_axis_is_averaged_and_said() -> None:
+    ax = plot_forecast(forecast(3), events(3), ax=Figure().subplots())
+    assert ax.get_title(loc="left").startswith("model, mean over depth\n")
+    field = np.asarray(ax.collections[0].get_array()).reshape(8, 8)
+    np.testing.assert_allclose(field, forecast(3).density.mean(axis=2).T)
+
+
+def test_without_events_axes_are_named_on_request() -> None:
+    ax = forecast(2).plot(axes=("a", "b"), ax=Figure().subplots())
+    assert ax.get_xlabel() == "a (map units)"
+    assert ax.get_title(loc="left") == "model\nforecast of 1 day"
+
+
+def test_events_outside_are_not_drawn() -> None:
+    away = Events([3.1, 3.2], [[0.5, 0.5], [4.0, 4.0]])
+    ax = plot_forecast(forecast(2), away, ax=Figure().subplots())
+    assert len(ax.collections[1].get_offsets()) == 1
+
+
+def test_windows_show_dots_and_means_per_model() -> None:
+    start = pd.date_range("2020-01-01", periods=3, tz="UTC")
+    table = pd.DataFrame({"model": ["a"] * 3 + ["b"] * 3, "start": [*start, *start], "fds": [1, 2, np.nan, 4, 4, 4.0]})
+    ax = plot_windows(table, "fds", ax=Figure().subplots())
+    a, mean_a, b, mean_b = ax.lines
+    assert (len(a.get_xdata()), mean_a.get_ydata()[0]) == (2, 1.5)  # the window without a score is left out
+    assert (len(b.get_xdata()), mean_b.get_ydata()[0]) == (3, 4)
+    assert ax.get_xlabel() == "start of the window (UTC)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    gain = plot_windows(table.rename(columns={"fds": "information_gain"}), ax=Figure().subplots())
+    assert gain.lines[0].get_ydata()[0] == 0  # the reference
+    with pytest.raises(ValueError, match="no column 'nonsense'"):
+        plot_windows(table, "nonsense")
+
+
+def test_house_style_leaves_no_trace() -> None:
+    before = mpl.rcParams["font.size"]
+    with house_style():
+        assert mpl.rcParams["font.size"] == 13
+    assert mpl.rcParams["font.size"] == before
