@@ -270,15 +270,18 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 
     if world not in ("hawkes", *worlds.WORLDS):
         raise ValueError(f"no world '{world}'; there are: hawkes, {', '.join(worlds.WORLDS)}")
+    truth_file = worlds.truth_path(output)
+    if truth_file.exists() and not session.force:
+        raise ValueError(f"{truth_file} exists: --force overwrites it")
     with new_file(output, force=session.force) as temporary:
         if world == "hawkes":
             events, truth = simulation.simulate_hawkes(n, session.seed)
         else:
             events, truth = worlds.simulate_world(world, n, session.seed)
         storage.write_events(events, temporary)
-        beside = worlds.write_truth(output, truth)
-    values = {"world": world, "events": len(events), "output": str(output), "truth": str(beside)}
-    session.show(values, f"{len(events):,} events in {output}, their truth in {beside}")
+        worlds.write_truth(output, truth)
+    values = {"world": world, "events": len(events), "output": str(output), "truth": str(truth_file)}
+    session.show(values, f"{len(events):,} events in {output}, their truth in {truth_file}")
 
 
 @verb
@@ -314,7 +317,9 @@ def fit(
     known, rejects = session.read(events)
     span = known.span
     if known.t[0] == known.t[-1] and not (start and end):
-        raise ValueError(f"all events of {events} are at one time ({len(known):,}): say when to train, --start and --end")
+        raise ValueError(
+            f"all events of {events} are at one time ({len(known):,}): say when to train, --start and --end"
+        )
     window = Window(day_of(start, known.epoch) if start else span.start, day_of(end, known.epoch) if end else span.end)
     training = known.between(window)
     if not len(training):
@@ -486,8 +491,8 @@ def demo(session: Session, output: Path, planted: bool) -> None:
         source, embed = bundled_sample(), ""
         start, split, end, step, horizon = "0", "40", "59", "1d", "1d"
     else:
-        source, embed = output / "posts.csv", "--embed lsa --space-until 2015-07-01"
-        start, split, end, step, horizon = "2013-01-01", "2015-07-01", "2017-11-22", "7d", "7d"
+        source, embed = output / "posts.csv", "--embed lsa --space-until 2016-10-05"
+        start, split, end, step, horizon = "2013-01-01", "2016-10-05", "2017-11-22", "7d", "7d"
         write_tweets(source)
     steps = [
         f"ingest {source} -o {events} {embed}",

@@ -208,7 +208,7 @@ def _grid_sums(
     def run(strip: int) -> None:
         left, right = cuts[strip], cuts[strip + 1]
         lo, hi = low.copy(), high.copy()
-        lo[0], hi[0] = max(lo[0], left - reach / 2), min(hi[0], right + reach / 2)
+        lo[0], hi[0] = max(lo[0], left - reach), min(hi[0], right + reach)
         lattice = _Lattice.covering(lo, hi, bandwidth, tol)
         field = np.zeros(lattice.shape)
         late = np.zeros(lattice.shape if derivatives else (1, 1, 1))

@@ -39,6 +39,7 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     OSError
         at once, if ``path`` cannot be written
     """
+    _check_folder(path.parent)
     if path.is_dir():
         raise ValueError(f"{path} is a directory: name a file")
     if path.exists() and not force:
@@ -64,6 +65,7 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
         at once, if ``path`` cannot be written
     """
     path = path.resolve()
+    _check_folder(path.parent)
     if path.exists():
         if not force:
             raise ValueError(f"{path} exists: --force replaces it")
@@ -82,6 +84,11 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder that exists: make it, or write elsewhere")
 
 
 def sha256(path: Path) -> str:

@@ -107,6 +107,7 @@ REFUSED = {
     "a sample of nothing": ("ingest {in}/unsorted.csv --sample 0 -o {out}", "sample"),
     # writing
     "output exists": ("ingest {in}/unsorted.csv -o {in}/one.csv", "--force"),
+    "output into a folder that is not there": ("ingest {in}/unsorted.csv -o {in}/nowhere/events.parquet", "make it"),
     "output below a regular file": ("ingest {in}/unsorted.csv -o {in}/blocker/events.parquet", "blocker"),
     "a run below a regular file": ("fit uniform {events} -o {in}/blocker/run", "blocker"),
     "a run in the place of another folder": ("fit uniform {events} -o {in}/folder --force", "not a run directory"),
@@ -156,6 +157,7 @@ REFUSED = {
     "an unknown world": ("simulate atlantis -n 10 -o {out}", "there are: hawkes"),
     "no events to simulate": ("simulate static -n 0 -o {out}", "-n"),
     "no cores": ("models --jobs 0", "--jobs"),
+    "more cores than there are": ("models --jobs 100000", "threads"),
 }
 
 
