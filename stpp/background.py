@@ -15,17 +15,19 @@ from stpp.fields import DecayedField, decayed_sums, decayed_totals, in_threads
 HATS = {1.0: 6, 7.0: 7}
 """Cycle length in days → number of hat functions on it: four-hour steps of the day, days of the week."""
 
+CYCLES = sum(HATS.values())
+
 
 def component_density(
-    history: Events, t: Array, x: Array, decay: float, bandwidth: float, box: Box, tol: float = 1e-4
+    history: Events, t: Array, x: Array, decay: float, bandwidth: float, box: Box, *, mass: Array | None = None
 ) -> Array:
     """(n,) one decayed, weighted kernel density of the places before each sorted t_i; integrates to 1 over the box.
 
     f(x | H_t) = Σ_{t_j < t} w_j e^{−β(t − t_j)} φ_h(x − x_j)/M_j over Σ_{t_j < t} w_j e^{−β(t − t_j)}, M_j the
-    kernel's mass inside the box; uniform where there is no history.
+    kernel's mass inside the box (computed unless given); uniform where there is no history.
     """
-    mass = box.kernel_mass(history.x, bandwidth)
-    sums = decayed_sums(history.t, history.x, history.weight / mass, t, x, decay, bandwidth, tol=tol).value
+    inside = box.kernel_mass(history.x, bandwidth) if mass is None else mass
+    sums = decayed_sums(history.t, history.x, history.weight / inside, t, x, decay, bandwidth).value
     total = decayed_totals(history.t, history.weight, t, decay)
     return np.divide(sums, total, out=np.full(len(t), 1 / box.volume), where=total > 0)
 
@@ -92,11 +94,7 @@ class KernelMixture:
             if len(rows) == 0 or w.sum() <= 0:
                 continue
             centres = history.x[rng.choice(len(history), size=len(rows), p=w / w.sum())]
-            places = centres + rng.normal(0, bandwidth, centres.shape)
-            while not (inside := self.box.contains(places)).all():  # truncated at the edges, as the density is
-                out = np.flatnonzero(~inside)
-                places[out] = centres[out] + rng.normal(0, bandwidth, (len(out), self.box.d))
-            uniform[rows] = places
+            uniform[rows] = self.box.scatter(centres, bandwidth, rng)
         return uniform
 
 

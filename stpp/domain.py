@@ -101,6 +101,27 @@ class Box:
             mass[near] *= ndtr((hi - v) / bandwidth) - ndtr((lo - v) / bandwidth)
         return mass
 
+    def kernel_mass_derivative(self, x: ArrayLike, bandwidth: float) -> Array:
+        """(n,) derivative of :meth:`kernel_mass` in the bandwidth, per map unit."""
+        points = np.asarray(x, dtype=float)
+        mass = self.kernel_mass(points, bandwidth)
+        out = np.zeros(len(points))
+        for axis in range(self.d):
+            below = (self.low[axis] - points[:, axis]) / bandwidth
+            above = (self.high[axis] - points[:, axis]) / bandwidth
+            near = np.minimum(-below, above) < 9
+            a, b = below[near], above[near]
+            slope = (a * np.exp(-(a**2) / 2) - b * np.exp(-(b**2) / 2)) / (math.sqrt(2 * math.pi) * bandwidth)
+            out[near] += mass[near] * slope / np.maximum(ndtr(b) - ndtr(a), 1e-300)
+        return out
+
+    def scatter(self, centres: Array, bandwidth: float, rng: np.random.Generator) -> Array:
+        """(n, d) one Gaussian draw around each of the (n, d) centres in the box, drawn again until it is inside."""
+        places = centres + rng.normal(0.0, bandwidth, centres.shape)
+        while len(out := np.flatnonzero(~self.contains(places))):
+            places[out] = centres[out] + rng.normal(0.0, bandwidth, (len(out), self.d))
+        return np.asarray(places)
+
     def to_list(self) -> list[float]:
         """``[lo, hi, lo, hi, …]``, what :meth:`from_flat` reads."""
         return [v for pair in zip(self.low, self.high, strict=True) for v in pair]

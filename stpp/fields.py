@@ -34,8 +34,8 @@ Engine = Literal["auto", "grid", "pairs"]
 T = TypeVar("T")
 
 MAX_FIELD_CELLS = 40_000_000
-SPARSE_PAIRS = 60
-"""Neighbours per event below which the pair sum is the faster engine (measured: benchmarks/fields.py)."""
+SPARSE_PAIRS = {1: 2, 2: 5, 3: 60}
+"""Dimensions → neighbours per event below which the pair sum is the faster engine (benchmarks/fields.py)."""
 
 RESCALE_AT = 300.0
 """The lazy scale factor e^{β(t − t_ref)} is folded back into the field at this exponent; e^{±600} fits a float64."""
@@ -107,7 +107,7 @@ def decayed_sums(
         engine = "pairs"
         if d <= 3 and _cells(high - low, bandwidth, tol) <= MAX_FIELD_CELLS:
             count = _neighbours_per_target(source_t, source_x, t, x, decay, bandwidth, tol)
-            engine = "grid" if count > SPARSE_PAIRS else "pairs"
+            engine = "grid" if count > SPARSE_PAIRS[d] else "pairs"
     if engine == "grid" and d > 3:
         raise ValueError(f"the grid engine is for up to 3 dimensions, these events have {d}")
     run = _grid_sums if engine == "grid" else _pair_sums
@@ -117,17 +117,20 @@ def decayed_sums(
 
 def _resolution(tol: float) -> tuple[float, float]:
     """Grid nodes per bandwidth h/Δ, and stencil half-width in standard deviations s, that meet ``tol``."""
-    return math.sqrt(2 * math.log(4 / tol)) / math.pi, math.sqrt(2 * math.log(1 / tol)) + 0.25
+    return math.sqrt(2 * math.log(4 / tol)) / math.pi, math.sqrt(2 * math.log(10 / tol)) + 0.25
 
 
 def _radius(d: int, bandwidth: float, tol: float) -> float:
-    """Truncation radius: beyond it lies at most ``tol`` of the kernel's mass, and of its peak."""
-    return bandwidth * math.sqrt(max(2 * math.log(1 / tol), float(chi2.isf(tol, d))))
+    """Truncation radius: beyond it lies at most a hundredth of ``tol`` of the kernel's mass, and of its peak.
+
+    What is cut off is lost from every sum alike, so it must weigh far less than an error that averages out.
+    """
+    return bandwidth * math.sqrt(max(2 * math.log(100 / tol), float(chi2.isf(tol / 100, d))))
 
 
 def _memory(decay: float, tol: float) -> float:
-    """Delay in days after which an event's weight has fallen below ``tol``."""
-    return math.log(1 / tol) / decay if decay > 0 else math.inf
+    """Delay in days after which an event's weight has fallen below a hundredth of ``tol``."""
+    return math.log(100 / tol) / decay if decay > 0 else math.inf
 
 
 def _cells(extent: Array, bandwidth: float, tol: float) -> float:

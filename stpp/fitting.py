@@ -20,6 +20,9 @@ CHUNK = 65_536
 MAX_TARGETS = 100_000
 """Events that a mixture's shares are learned from; more only cost time."""
 
+SCREEN_EVENTS = 200_000
+"""Last events that decide which of a mixture's many candidates are worth computing over all events."""
+
 BURN_IN = 0.2
 """Share of the training events that must have happened before one is used to judge a density."""
 
@@ -189,7 +192,7 @@ def _derivatives(columns: Array, w: Array, scale: Array, m: Array) -> tuple[Arra
     return gradient, information
 
 
-def bandwidth_ladder(events: Events, steps: float = 2.0) -> Array:
+def bandwidth_ladder(events: Events, step: float = math.sqrt(2)) -> Array:
     """Candidate bandwidths, a geometric ladder from the events' spread down to an eighth of Scott's rule.
 
     Spread is the root mean square of the axes' standard deviations, Scott's rule spread·n^{−1/(d + 4)} (Scott 1992,
@@ -199,8 +202,8 @@ def bandwidth_ladder(events: Events, steps: float = 2.0) -> Array:
     if spread == 0:
         spread = 1.0
     finest = spread * len(events) ** (-1 / (events.d + 4)) / 8
-    count = int(math.ceil(math.log(spread / finest) / math.log(steps)))
-    return spread * steps ** -np.arange(count + 1.0)
+    count = int(math.ceil(math.log(spread / finest) / math.log(step)))
+    return spread * step ** -np.arange(count + 1.0)
 
 
 def half_life_ladder(shortest: float, longest: float, step: float, most: int) -> Array:
@@ -238,6 +241,19 @@ def training_targets(events: Events, window: Window) -> NDArray[np.int64]:
     return rows[:: max(1, -(-len(rows) // MAX_TARGETS))]
 
 
+def _screened(
+    events: Events, window: Window, box: Box, pairs: list[tuple[float, float]], horizon: float
+) -> list[tuple[float, float]]:
+    """The candidates that the last events choose, and those they can't judge: memories longer than they span."""
+    last = events.rows(len(events) - SCREEN_EVENTS, len(events))
+    span = float(last.t[-1] - last.t[0])
+    part = Window(max(window.start, float(last.t[0])), window.end)
+    decays, bandwidths = sorted({b for b, _ in pairs}), sorted({h for _, h in pairs})
+    chosen, _ = fit_mixture(last, part, box, decays, np.array(bandwidths), horizon)
+    picked = set(zip(chosen.decays, chosen.bandwidths, strict=True))
+    return [(b, h) for b, h in pairs if (b, h) in picked or b == 0 or (math.log(2) / b > span and h in chosen.bandwidths)]
+
+
 def fit_mixture(
     events: Events, window: Window, box: Box, decays: Sequence[float], bandwidths: Array, horizon: float
 ) -> tuple[KernelMixture, float]:
@@ -255,15 +271,18 @@ def fit_mixture(
     -------
     the mixture without its empty components, and its mean predictive log density per event
     """
+    pairs = [(float(b), float(h)) for b in decays for h in bandwidths]
+    if len(events) > SCREEN_EVENTS:
+        pairs = _screened(events, window, box, pairs, horizon)
     rows = training_targets(events, window)
     t = issue_times(events.t[rows], window.start, horizon)
     x, weight = events.x[rows], events.weight[rows]
     if weight.sum() == 0:
         weight = np.ones(len(rows))
-    pairs = [(float(b), float(h)) for b in decays for h in bandwidths]
     columns = np.empty((len(rows), len(pairs) + 1))
+    masses = {h: box.kernel_mass(events.x, h) for _, h in pairs}
     for k, (decay, bandwidth) in enumerate(pairs):
-        columns[:, k] = component_density(events, t, x, decay, bandwidth, box)
+        columns[:, k] = component_density(events, t, x, decay, bandwidth, box, mass=masses[bandwidth])
     columns[:, -1] = 1 / box.volume
     fit = concave_weights(columns, np.full(len(pairs) + 1, weight.sum()), weight)
     shares = fit.weights / fit.weights.sum()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FLOOR = 1e-4
 """Share of every forecast spread evenly over the domain, so that no cell is impossible."""
 
+DRAWS = 4096
+"""Places drawn from a forecast without a grid, behind its mean square."""
+
 SIMULATIONS = 200
 """Simulated catalogues behind a forecast that has no closed form."""
 
@@ -111,6 +114,10 @@ class Forecast:
         return plot_forecast(self, events, axes=axes, ax=ax)
 
 
+Draw = Callable[[int, np.random.Generator], Array]
+"""(n, rng) → (n, d) places drawn from a density."""
+
+
 @dataclass(frozen=True)
 class PointForecast:
     """A forecast above 3 dimensions, where no grid fits: its density is evaluated where asked.
@@ -121,17 +128,16 @@ class PointForecast:
     box : the domain
     total : expected number of events in the window
     raw_density : (m, d) places → (m,) density that integrates to 1 over ``box``
-    seed : of the uniform points behind :meth:`mean_square`
+    draw_raw : draws places from ``raw_density``
     """
 
     window: Window
     box: Box
     total: float
     raw_density: Callable[[Array], Array]
+    draw_raw: Draw
     model: str
     floor: float = FLOOR
-    seed: int = 0
-    _squares: list[tuple[float, float]] = field(default_factory=list, repr=False, compare=False)
 
     def relative_at(self, x: Array) -> Array:
         """(n,) relative density at (n, d) places; NaN outside the domain."""
@@ -141,14 +147,22 @@ class PointForecast:
             g[inside] = (1 - self.floor) * self.box.volume * self.raw_density(np.asarray(x)[inside]) + self.floor
         return g
 
-    def mean_square(self, samples: int = 4096) -> tuple[float, float]:
-        """Mean over the domain of the squared relative density by seeded Monte Carlo, and its standard error."""
-        if not self._squares:
-            rng = np.random.default_rng(self.seed)
-            points = rng.uniform(self.box.low, self.box.high, size=(samples, self.box.d))
-            square = self.relative_at(points) ** 2
-            self._squares.append((float(square.mean()), float(square.std() / np.sqrt(samples))))
-        return self._squares[0]
+    @cached_property
+    def draws(self) -> Array:
+        """(``DRAWS``, d) places drawn from the forecast, the floor included; always the same."""
+        rng = np.random.default_rng(0)
+        places = self.draw_raw(DRAWS, rng)
+        even = rng.uniform(size=DRAWS) < self.floor
+        places[even] = rng.uniform(self.box.low, self.box.high, (int(even.sum()), self.box.d))
+        return places
+
+    def mean_square(self) -> tuple[float, float]:
+        """Mean over the domain of the squared relative density, and its standard error.
+
+        By seeded Monte Carlo over draws X from the forecast itself: the mean of g² over the domain is E g(X).
+        """
+        g = self.relative_at(self.draws)
+        return float(g.mean()), float(g.std() / np.sqrt(len(g)))
 
 
 AnyForecast = Forecast | PointForecast

@@ -1,7 +1,8 @@
-"""The Hawkes process: a background and a dictionary of triggering kernels, fitted to the one global optimum."""
+"""The Hawkes process: a background and triggering kernels; every post makes others likelier, nearby and for a while."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from stpp.background import (
+    CYCLES,
     KernelMixture,
     RunningMixture,
     cycle_columns,
@@ -21,24 +23,16 @@ from stpp.background import (
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField, decayed_sums, decayed_totals, in_threads
-from stpp.fitting import (
-    FitResult,
-    Parameter,
-    bandwidth_ladder,
-    concave_weights,
-    fit_mixture,
-    half_life_ladder,
-    memory_ladder,
-)
+from stpp.hawkes_fitting import fit_dictionary, fit_exponential
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
-from stpp.kernels import TriggeringKernel
+from stpp.kernels import TriggeringKernel, log_mark, mark_of
 from stpp.renewal import Blur, Excitation, expected_counts
+from stpp.simulation import simulate_branching
 
-EXPONENTS = (0.0, 0.5, 1.0)
-"""Powers of a mark that an event's productivity may follow."""
+KERNELS = ("dictionary", "exponential")
 
 
-def _empty() -> Array:
+def _none() -> Array:
     return np.zeros(0)
 
 
@@ -47,20 +41,28 @@ class Hawkes(IntensityModel):
     """λ = uniform + cycle(t)·f(x | H_t) + Σ_k c_k Σ_{t_j < t} p_k(m_j) β_k e^{−β_k(t − t_j)} φ_{h_k}(x − x_j).
 
     f is a density of past places that may fade (a convex mixture, learned ``horizon`` days ahead); kernels of infinite
-    bandwidth drop offspring anywhere, with density f. All rates and coefficients c ≥ 0 are found together at the one
-    maximum of the concave log-likelihood.
+    bandwidth drop offspring anywhere, with density f. By default rates and coefficients are found together, over a
+    dictionary of kernels, at the one maximum of the concave log-likelihood.
 
     Parameters
     ----------
     horizon : days ahead that f is learned for
-    kernel : ``dictionary`` (default) or ``exponential``: one kernel with free β and h over a uniform background
-    productivity : name of a mark; an event's productivity then follows powers of it, p = exp(a·(u − ū)) with
-        u = ln 10 · magnitude for ``mag``/``magnitude``, log(1 + count) otherwise
+    kernel : ``dictionary``, or ``exponential``: one kernel with free β and h over a uniform background, with standard
+        errors
+    productivity : name of a mark; productivity then follows powers of it, p = exp(a·(u − ū)), with u = ln 10 · m for a
+        magnitude and ln(1 + c) for a count. Only for marks known when the event happens: engagement that
+        accumulates later would leak the future
     uniform_rate : events per day, spread evenly
     cycle_rates : (14,) events per day, spread as f: constant, six four-hour hats of the day, seven days of the week
     decays, bandwidths, exponents, coefficients : (K,) β_k per day, h_k map units, a_k, c_k expected direct offspring
-    mean_productivity, mark_mean : (K,) mean of p_k and ū over the training events
+    mean_productivity : (K,) mean of p_k over the training events
+    mark_mean : ū
     place_decays, place_bandwidths, place_shares : the mixture f
+
+    References
+    ----------
+    Hawkes (1971), Spectra of some self-exciting and mutually exciting point processes; Ogata (1998), Space-time
+    point-process models for earthquake occurrences.
     """
 
     name: ClassVar[str] = "hawkes"
@@ -70,18 +72,22 @@ class Hawkes(IntensityModel):
     kernel: str = "dictionary"
     productivity: str = ""
     uniform_rate: float = float("nan")
-    cycle_rates: Array = field(default_factory=_empty)
-    decays: Array = field(default_factory=_empty)
-    bandwidths: Array = field(default_factory=_empty)
-    exponents: Array = field(default_factory=_empty)
-    coefficients: Array = field(default_factory=_empty)
-    mean_productivity: Array = field(default_factory=_empty)
+    cycle_rates: Array = field(default_factory=_none)
+    decays: Array = field(default_factory=_none)
+    bandwidths: Array = field(default_factory=_none)
+    exponents: Array = field(default_factory=_none)
+    coefficients: Array = field(default_factory=_none)
+    mean_productivity: Array = field(default_factory=_none)
     mark_mean: float = 0.0
-    place_decays: Array = field(default_factory=_empty)
-    place_bandwidths: Array = field(default_factory=_empty)
-    place_shares: Array = field(default_factory=_empty)
+    place_decays: Array = field(default_factory=_none)
+    place_bandwidths: Array = field(default_factory=_none)
+    place_shares: Array = field(default_factory=_none)
 
-    # -- parts --------------------------------------------------------------------------------------------------
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(f"no kernel '{self.kernel}'; there are: {', '.join(KERNELS)}")
+        if self.kernel == "exponential" and self.productivity:
+            raise ValueError("the exponential kernel has no mark productivity; use the dictionary with --productivity")
 
     @property
     def place(self) -> KernelMixture:
@@ -93,80 +99,110 @@ class Hawkes(IntensityModel):
         """Expected direct offspring per event, before edge losses."""
         return float(self.coefficients @ self.mean_productivity)
 
+    @property
     def kernels(self) -> list[TriggeringKernel]:
         """The K triggering kernels."""
         return [TriggeringKernel(float(b), float(h)) for b, h in zip(self.decays, self.bandwidths, strict=True)]
 
-    def productivities(self, events: Events, exponents: Array) -> Array:
-        """(n, K) p_k of each event."""
-        if not self.productivity or events.marks is None:
-            return np.ones((len(events), len(exponents)))
-        return np.exp((_log_mark(events, self.productivity) - self.mark_mean)[:, None] * exponents)
+    def productivities(self, events: Events) -> Array:
+        """(n, K) c_k p_k, expected direct offspring of each event by each kernel, before edge losses."""
+        if not self.productivity:
+            return np.broadcast_to(self.coefficients, (len(events), len(self.coefficients)))
+        log = log_mark(events, self.productivity) - self.mark_mean
+        return np.asarray(self.coefficients * np.exp(log[:, None] * self.exponents))
+
+    def cycle(self, t: Array) -> Array:
+        """(n,) background rate that is spread with density f, events per day."""
+        if not len(self.cycle_rates):
+            return np.zeros(len(t))
+        return np.asarray(self.cycle_rates[0] + cycle_columns(t) @ self.cycle_rates[1:])
+
+    def cycle_integrals(self, edges: Array) -> Array:
+        """(len(edges) − 1,) ∫ of :meth:`cycle` between consecutive edges."""
+        if not len(self.cycle_rates):
+            return np.zeros(len(edges) - 1)
+        return np.asarray(self.cycle_rates[0] * np.diff(edges) + cycle_integrals(edges) @ self.cycle_rates[1:])
 
     # -- the interface ------------------------------------------------------------------------------------------
 
+    def fit(self, events: Events, window: Window) -> Self:
+        """Maximum likelihood over the window; events before it only excite.
+
+        Raises
+        ------
+        ValueError
+            if there are no events in the window, or the productivity mark is missing
+        """
+        began = time.perf_counter()
+        past = events.before(window.end)
+        if len(past.between(window)) == 0:
+            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        if self.kernel == "exponential":
+            parameters, result = fit_exponential(past, window, self.domain)
+        else:
+            log = log_mark(past, self.productivity) if self.productivity else np.zeros(len(past))
+            parameters, result = fit_dictionary(past, window, self.domain, self.horizon, self.productivity, log)
+        values = {f.name: getattr(parameters, f.name) for f in dataclasses.fields(parameters)}
+        return replace(self, **values, result=replace(result, seconds=time.perf_counter() - began))
+
     def intensity(self, t: Array, x: Array, history: Events) -> Array:
-        """(n,) λ; any order of times."""
+        """(n,) λ, at times in any order."""
         order = np.argsort(t, kind="stable")
         times, places = np.asarray(t, dtype=float)[order], np.asarray(x, dtype=float)[order]
-        anywhere = self._cycle(times)
-        local = np.full(len(times), self.uniform_rate / self.domain.volume)
-        p = self.productivities(history, self.exponents)
-        for k, kernel in enumerate(self.kernels()):
-            rate = self.coefficients[k] * kernel.decay
-            if math.isinf(kernel.bandwidth):
-                anywhere += rate * decayed_totals(history.t, p[:, k].copy(), times, kernel.decay)
-            else:
-                local += rate * decayed_sums(
-                    history.t, history.x, p[:, k].copy(), times, places, kernel.decay, kernel.bandwidth
-                ).value
-        if anywhere.any():
-            local += anywhere * self.place.at(times, places, history)
+        background, excited = self.parts(times, places, history)
         out = np.empty(len(times))
-        out[order] = local
+        out[order] = background + excited
         return out
 
-    def _cycle(self, t: Array) -> Array:
-        if not len(self.cycle_rates):
-            return np.zeros(len(t))
-        return self.cycle_rates[0] + cycle_columns(t) @ self.cycle_rates[1:]
+    def parts(self, t: Array, x: Array, history: Events) -> tuple[Array, Array]:
+        """(n,) background rate and (n,) self-excitation at sorted times: λ is their sum."""
+        density = self.place.at(t, x, history)
+        background = self.uniform_rate / self.domain.volume + self.cycle(t) * density
+        excited = np.zeros(len(t))
+        offspring = self.productivities(history)
+        for k, kernel in enumerate(self.kernels):
+            weight = np.ascontiguousarray(offspring[:, k]) * kernel.decay
+            if kernel.anywhere:
+                excited += density * decayed_totals(history.t, weight, t, kernel.decay)
+            else:
+                excited += decayed_sums(history.t, history.x, weight, t, x, kernel.decay, kernel.bandwidth).value
+        return background, excited
 
     def compensator(self, window: Window, history: Events, grid: Grid) -> Array:
-        """``grid.shape`` exact in time, erf in space at the box's edges, grid-engine accurate inside."""
+        """``grid.shape``, exact in time; in space erf at the box's edges and grid-engine accurate inside."""
         past = history.before(window.end)
+        intervals = self.cycle_integrals(interval_edges(window, past.t))
         out = np.full(grid.shape, self.uniform_rate * window.duration / grid.cells)
-        intervals = np.zeros(len(past) + 1)
-        if len(self.cycle_rates):
-            edges = interval_edges(window, past.t)
-            intervals += self.cycle_rates[0] * np.diff(edges) + cycle_integrals(edges) @ self.cycle_rates[1:]
-        p = self.productivities(past, self.exponents)
-        for k, kernel in enumerate(self.kernels()):
-            weight = self.coefficients[k] * p[:, k]
-            if math.isinf(kernel.bandwidth):
-                intervals += decayed_intervals(window, past.t, weight, kernel.decay)
+        offspring = self.productivities(past)
+        for k, kernel in enumerate(self.kernels):
+            if kernel.anywhere:
+                intervals = intervals + decayed_intervals(window, past.t, offspring[:, k].copy(), kernel.decay)
             else:
-                masses = weight * _masses(kernel, window, past)
-                running = DecayedField(self.domain, 0.0, kernel.bandwidth)
-                running.advance(past.t, past.x, masses, 0.0)
-                out += running.cell_means(grid) * grid.cell_volume
+                field_ = DecayedField(self.domain, 0.0, kernel.bandwidth)
+                field_.advance(past.t, past.x, offspring[:, k] * kernel.mass_in(window, past.t), 0.0)
+                out += field_.cell_means(grid) * grid.cell_volume
         return out + self.place.integral(intervals, past, grid)
 
     def total_compensator(self, window: Window, history: Events) -> float:
-        """∫∫ λ in closed form."""
+        """∫∫ λ over the domain in closed form."""
         past = history.before(window.end)
-        total = self.uniform_rate * window.duration
-        if len(self.cycle_rates):
-            cycles = cycle_integrals(np.array([window.start, window.end]))[0]
-            total += self.cycle_rates[0] * window.duration + float(cycles @ self.cycle_rates[1:])
-        p = self.productivities(past, self.exponents)
-        for k, kernel in enumerate(self.kernels()):
-            total += self.coefficients[k] * float(
-                p[:, k] @ (_masses(kernel, window, past) * kernel.box_mass(past.x, self.domain))
-            )
+        edges = np.array([window.start, window.end])
+        total = self.uniform_rate * window.duration + float(self.cycle_integrals(edges)[0])
+        offspring = self.productivities(past)
+        for k, kernel in enumerate(self.kernels):
+            total += float(offspring[:, k] @ (kernel.mass_in(window, past.t) * kernel.box_mass(past.x, self.domain)))
         return total
 
+    def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
+        """E[N(cell × window) | history before it], offspring of offspring included, in closed form on the grid.
+
+        The background's density stays as it is at issue time. Above 3 dimensions, offspring of future events are
+        taken to fall as the background and the direct offspring of past events do.
+        """
+        return next(self.rolling_forecasts(history, [window], grid))
+
     def rolling_forecasts(self, events: Events, windows: Sequence[Window], grid: Grid | None) -> Iterator[AnyForecast]:
-        """Closed form on the grid, one pass over the events; see :mod:`stpp.renewal`."""
+        """One pass over the events: the fields are carried from window to window; see :mod:`stpp.renewal`."""
         if grid is None:
             for window in windows:
                 yield self._point_forecast(window, events.before(window.start))
@@ -176,160 +212,122 @@ class Hawkes(IntensityModel):
             state.advance(events, window.start)
             yield state.forecast(window)
 
-    def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
-        """E[N(cell × window) | history before it], offspring of offspring included.
-
-        The background's density stays as at issue time; above 3 dimensions offspring of future events are taken to
-        fall as those of past events do.
-        """
-        return next(self.rolling_forecasts(history, [window], grid))
-
-    # -- fitting ------------------------------------------------------------------------------------------------
-
-    def fit(self, events: Events, window: Window) -> Self:
-        """Maximum likelihood over the window; events before it are history.
-
-        Raises
-        ------
-        ValueError
-            if there are no events in the window
-        """
-        past = events.before(window.end)
-        if len(past.between(window)) == 0:
-            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
-        began = time.perf_counter()
-        fitted = self._fit_dictionary(past, window)
-        result = replace(fitted.result, seconds=time.perf_counter() - began)
-        return replace(fitted, result=result)
-
-    def _fit_dictionary(self, past: Events, window: Window) -> Self:
-        inside = past.between(window)
-        place, _ = fit_mixture(
-            past, window, self.domain, memory_ladder(past, self.horizon), bandwidth_ladder(past), self.horizon
-        )
-        kernels, exponents = self._dictionary(past, window)
-        mark_mean = float(_log_mark(past, self.productivity).mean()) if self.productivity else 0.0
-        base = replace(self, mark_mean=mark_mean)
-        p = base.productivities(past, exponents)
-        n_base = 2 + 13
-        columns = np.empty((len(inside), n_base + len(kernels)))
-        masses = np.empty(columns.shape[1])
-        density = place.at(inside.t, inside.x, past)
-        columns[:, 0] = 1 / self.domain.volume
-        columns[:, 1] = density
-        columns[:, 2:n_base] = density[:, None] * cycle_columns(inside.t)
-        masses[:2] = window.duration
-        masses[2:n_base] = cycle_integrals(np.array([window.start, window.end]))[0]
-        for k, kernel in enumerate(kernels):
-            weight = p[:, k].copy()
-            if math.isinf(kernel.bandwidth):
-                value = density * decayed_totals(past.t, weight, inside.t, kernel.decay)
+    def _point_forecast(self, window: Window, past: Events) -> PointForecast:
+        now = np.array([window.start])
+        by_density = self.cycle_integrals(np.array([window.start, window.end]))[0]
+        offspring = self.productivities(past)
+        direct, excitations = [], []
+        for k, kernel in enumerate(self.kernels):
+            weight = offspring[:, k] * kernel.mass_in(window, past.t)
+            rate = kernel.decay * decayed_totals(past.t, offspring[:, k].copy(), now, kernel.decay)
+            excitations.append(Excitation(kernel.decay, math.inf, self._mean_offspring(k), float(rate[0])))
+            if kernel.anywhere:
+                by_density += weight.sum()
             else:
-                value = decayed_sums(past.t, past.x, weight, inside.t, inside.x, kernel.decay, kernel.bandwidth).value
-            columns[:, n_base + k] = kernel.decay * value
-            masses[n_base + k] = weight @ (_masses(kernel, window, past) * kernel.box_mass(past.x, self.domain))
-        useful = masses > 1e-12 * len(inside)
-        fit = concave_weights(columns[:, useful] if not useful.all() else columns, masses[useful])
-        weights, errors = np.zeros(len(masses)), np.full(len(masses), np.nan)
-        weights[useful], errors[useful] = fit.weights, fit.standard_errors()
-        explained = weights * masses / len(inside)
-        kept = np.flatnonzero(explained[n_base:] > 1e-5)
-        chosen = [kernels[k] for k in kept]
-        fitted = replace(
-            base,
-            uniform_rate=float(weights[0]),
-            cycle_rates=weights[1:n_base].copy(),
-            decays=np.array([k.decay for k in chosen]),
-            bandwidths=np.array([k.bandwidth for k in chosen]),
-            exponents=exponents[kept],
-            coefficients=weights[n_base:][kept],
-            mean_productivity=p[:, kept].mean(axis=0) if len(past) else np.ones(len(kept)),
-            place_decays=place.decays,
-            place_bandwidths=place.bandwidths,
-            place_shares=place.shares,
+                direct.append((kernel, weight))
+        background = np.array([self.uniform_rate * window.duration + by_density])
+        total = expected_counts(window.duration, background, np.ones(1), excitations, {})
+        masses = np.array([w @ kernel.box_mass(past.x, self.domain) for kernel, w in direct])
+        base = np.array([self.uniform_rate * window.duration, by_density, *masses])
+
+        def density(x: Array) -> Array:
+            t = np.full(len(x), window.start)
+            out = base[0] / self.domain.volume + base[1] * self.place.at(t, x, past)
+            for kernel, weight in direct:
+                out += decayed_sums(past.t, past.x, weight, t, x, 0.0, kernel.bandwidth).value
+            return np.asarray(out / base.sum())
+
+        def draw(n: int, rng: np.random.Generator) -> Array:
+            part = rng.choice(len(base), size=n, p=base / base.sum())
+            out = self.place.sample(n, past, window.start, rng)
+            out[part == 0] = rng.uniform(self.domain.low, self.domain.high, (int((part == 0).sum()), self.domain.d))
+            for k, (kernel, weight) in enumerate(direct):
+                rows = np.flatnonzero(part == k + 2)
+                mass = weight * kernel.box_mass(past.x, self.domain)
+                out[rows] = self.domain.scatter(past.x[rng.choice(len(past), len(rows), p=mass / mass.sum())], kernel.bandwidth, rng)
+            return out
+
+        return PointForecast(window, self.domain, float(total.sum()), density, draw, self.name, self.floor)
+
+    def _mean_offspring(self, k: int) -> float:
+        return float(self.coefficients[k] * self.mean_productivity[k])
+
+    def simulate(self, window: Window, history: Events, rng: np.random.Generator) -> Events:
+        """Branching simulation; places of the background as its density is at the start of the window.
+
+        New events carry the productivity mark, drawn from the history's.
+        """
+        past = history.before(window.start)
+        expected = self.uniform_rate * window.duration
+        even = rng.poisson(expected)
+        hours = np.linspace(window.start, window.end, 24 * math.ceil(window.duration) + 1)
+        highest = float(self.cycle(hours).max())  # the hats are linear between hours
+        t = rng.uniform(window.start, window.end, rng.poisson(highest * window.duration))
+        t = t[rng.uniform(0, highest, len(t)) < self.cycle(t)]
+        places = self.place.sample(len(t), past, window.start, rng)
+        uniform = rng.uniform(self.domain.low, self.domain.high, (even, self.domain.d))
+        immigrants = (
+            np.concatenate([rng.uniform(window.start, window.end, even), t]),
+            np.concatenate([uniform, places]),
         )
-        names = ["uniform background", "background", *(f"cycle {i}" for i in range(13))]
-        parameters = {
-            names[i]: Parameter(float(weights[i]), float(errors[i]), "events/day") for i in range(n_base) if weights[i] > 0
-        }
-        for k in kept:
-            label = _label(kernels[k], exponents[k], self.productivity)
-            parameters[label] = Parameter(float(weights[n_base + k]), float(errors[n_base + k]), "offspring")
-        result = FitResult(
-            n_events=len(inside),
-            log_likelihood=fit.log_likelihood,
-            parameters=parameters,
-            free_parameters=int((weights > 0).sum()),
-            background_rate=float((weights * masses)[:n_base].sum() / window.duration),
-            branching_ratio=fitted.branching_ratio,
-            converged=fit.converged,
+        logs = log_mark(past, self.productivity) - self.mark_mean if self.productivity else np.zeros(1)
+
+        def productivity(n: int, g: np.random.Generator) -> Array:
+            drawn = g.choice(logs, size=n) if len(logs) else np.zeros(n)
+            return np.exp(np.column_stack([drawn] + [drawn * a for a in self.exponents]))
+
+        # one kernel without offspring comes first: its "productivity" carries the mark along
+        kernels = [(TriggeringKernel(1.0, 1.0), 0.0), *zip(self.kernels, self.coefficients.tolist(), strict=True)]
+        known = np.ones((len(past), 1))
+        if len(past):
+            known = np.column_stack([known[:, 0], self.productivities(past) / np.maximum(self.coefficients, 1e-300)])
+        else:
+            known = np.ones((0, len(kernels)))
+        sample = simulate_branching(
+            window,
+            self.domain,
+            kernels,
+            immigrants,
+            past,
+            productivity,
+            rng,
+            history_productivity=known,
+            anywhere=lambda n, g: self.place.sample(n, past, window.start, g),
+            allow_supercritical=True,
         )
-        return replace(fitted, result=result)
+        marks = None
+        if self.productivity:
+            import pyarrow as pa
 
-    def _dictionary(self, past: Events, window: Window) -> tuple[list[TriggeringKernel], Array]:
-        """Half-lives from the mean gap to a quarter of the window × bandwidths, plus anywhere; × powers of the mark."""
-        gap = max(window.duration / max(len(past.between(window)), 1), 1e-6 * window.duration)
-        half_lives = half_life_ladder(gap, window.duration / 4, 4.0, 8)
-        bandwidths = [*bandwidth_ladder(past)[1:], math.inf]
-        powers = EXPONENTS if self.productivity else (0.0,)
-        out = [(TriggeringKernel(math.log(2) / tau, float(h)), a) for a in powers for h in bandwidths for tau in half_lives]
-        return [kernel for kernel, _ in out], np.array([a for _, a in out])
-
-    def simulate(self, window, history, rng):
-        raise NotImplementedError
-
-
-def _masses(kernel: TriggeringKernel, window: Window, past: Events) -> Array:
-    """(n,) ∫ of the temporal kernel inside the window, after each event."""
-    return kernel.temporal_mass(np.maximum(window.start - past.t, 0.0), window.end - past.t)
-
-
-def _log_mark(events: Events, name: str) -> Array:
-    values = np.asarray(events.mark(name), dtype=float)
-    if name.lower() in ("mag", "magnitude"):
-        return math.log(10) * values
-    return np.log1p(np.nan_to_num(values))
-
-
-def _label(kernel: TriggeringKernel, exponent: float, mark: str) -> str:
-    where = "anywhere" if math.isinf(kernel.bandwidth) else f"bandwidth {kernel.bandwidth:.3g}"
-    power = f", {mark}^{exponent:g}" if mark else ""
-    return f"kernel half-life {_duration(kernel.half_life)}, {where}{power}"
-
-
-def _duration(days: float) -> str:
-    if days >= 1:
-        return f"{days:.3g} d"
-    return f"{days * 24:.3g} h" if days * 24 >= 1 else f"{days * 1440:.3g} min"
+            values = mark_of(np.log(sample.productivity[:, 0]) + self.mark_mean, self.productivity)
+            marks = pa.table({self.productivity: values})
+        return Events(sample.t, sample.x, marks=marks, epoch=history.epoch, axes=history.axes)
 
 
 class _State:
-    """What the past adds to each kernel at a moving issue time."""
+    """What the past adds to each kernel, at an issue time that moves forward."""
 
     def __init__(self, model: Hawkes, grid: Grid) -> None:
-        self._model, self._grid = model, grid
+        self._model, self._grid, self._kernels = model, grid, model.kernels
         self._place = RunningMixture(model.place)
-        self._kernels = model.kernels()
-        self._fields = [
-            None if math.isinf(k.bandwidth) else DecayedField(model.domain, k.decay, k.bandwidth) for k in self._kernels
-        ]
+        self._fields = [None if k.anywhere else DecayedField(model.domain, k.decay, k.bandwidth) for k in self._kernels]
         self._totals = np.zeros(len(self._kernels))
-        self._blurs = {k.bandwidth: Blur(grid, k.bandwidth) for k in self._kernels if math.isfinite(k.bandwidth)}
+        self._blurs = {k.bandwidth: Blur(grid, k.bandwidth) for k in self._kernels if not k.anywhere}
         self._seen, self._time = 0, -math.inf
 
     def advance(self, events: Events, until: float) -> None:
         past = events.before(until)
         new = past.rows(self._seen, len(past))
-        p = self._model.productivities(new, self._model.exponents)
+        offspring = self._model.productivities(new)
         lapse = until - self._time
 
         def move(k: int) -> None:
             running, kernel = self._fields[k], self._kernels[k]
             if running is not None:
-                running.advance(new.t, new.x, p[:, k].copy(), until)
+                running.advance(new.t, new.x, np.ascontiguousarray(offspring[:, k]), until)
             else:
                 kept = self._totals[k] * math.exp(-kernel.decay * lapse) if self._totals[k] else 0.0
-                self._totals[k] = kept + float(p[:, k] @ np.exp(-kernel.decay * (until - new.t)))
+                self._totals[k] = kept + float(offspring[:, k] @ np.exp(-kernel.decay * (until - new.t)))
 
         in_threads(move, range(len(self._kernels)))
         self._place.advance(new, until)
@@ -339,16 +337,13 @@ class _State:
         model, grid = self._model, self._grid
         density = self._place.cell_shares(grid)
         background = np.full(grid.shape, model.uniform_rate * window.duration / grid.cells)
-        if len(model.cycle_rates):
-            cycles = cycle_integrals(np.array([window.start, window.end]))[0]
-            total = model.cycle_rates[0] * window.duration + cycles @ model.cycle_rates[1:]
-            background = background + total * density
+        background = background + model.cycle_integrals(np.array([window.start, window.end]))[0] * density
         excitations = []
         for k, kernel in enumerate(self._kernels):
-            rate = model.coefficients[k] * kernel.decay
             running = self._fields[k]
-            now = rate * self._totals[k] if running is None else rate * running.cell_means(grid) * grid.cell_volume
-            offspring = float(model.coefficients[k] * model.mean_productivity[k])
-            excitations.append(Excitation(kernel.decay, kernel.bandwidth, offspring, now))
+            now = self._totals[k] if running is None else running.cell_means(grid) * grid.cell_volume
+            excitations.append(
+                Excitation(kernel.decay, kernel.bandwidth, model._mean_offspring(k), kernel.decay * now)
+            )
         counts = expected_counts(window.duration, background, density, excitations, self._blurs)
         return Forecast.of(window, grid, counts, model.name, model.floor)

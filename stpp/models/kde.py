@@ -120,20 +120,29 @@ class HistoricalAverage(IntensityModel):
 
     def rolling_forecasts(self, events: Events, windows: Sequence[Window], grid: Grid | None) -> Iterator[AnyForecast]:
         """One pass over the events: the fields are carried from window to window."""
-        running = RunningMixture(self.mixture) if grid is not None else None
-        seen = 0
+        if grid is None:
+            for window in windows:
+                yield self._point_forecast(window, events.before(window.start))
+            return
+        running, seen = RunningMixture(self.mixture), 0
         for window in windows:
             past = events.before(window.start)
-            total = self.ground.expected(window, past)
-            if grid is None or running is None:
-                yield PointForecast(window, self.domain, total, self._density_at(window.start, past), self.name, self.floor)
-                continue
             running.advance(past.rows(seen, len(past)), window.start)
             seen = len(past)
-            yield Forecast.of(window, grid, total * running.cell_shares(grid), self.name, self.floor)
+            counts = self.ground.expected(window, past) * running.cell_shares(grid)
+            yield Forecast.of(window, grid, counts, self.name, self.floor)
 
-    def _density_at(self, t: float, past: Events):  # type: ignore[no-untyped-def]
-        return lambda x: self.mixture.at(np.full(len(x), t), x, past)
+    def _point_forecast(self, window: Window, past: Events) -> PointForecast:
+        mixture, total = self.mixture, self.ground.expected(window, past)
+        return PointForecast(
+            window,
+            self.domain,
+            total,
+            lambda x: mixture.at(np.full(len(x), window.start), x, past),
+            lambda n, rng: mixture.sample(n, past, window.start, rng),
+            self.name,
+            self.floor,
+        )
 
     def simulate(self, window: Window, history: Events, rng: np.random.Generator) -> Events:
         """Times from the ground process, places from the density at the start of the window."""

@@ -52,8 +52,16 @@ class Uniform(IntensityModel):
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """The compensator: nothing depends on history."""
         if grid is None:
-            total, volume = self.rate * window.duration, self.domain.volume
-            return PointForecast(window, self.domain, total, lambda x: np.full(len(x), 1 / volume), self.name, self.floor)
+            box, total = self.domain, self.rate * window.duration
+            return PointForecast(
+                window,
+                box,
+                total,
+                lambda x: np.full(len(x), 1 / box.volume),
+                lambda n, rng: rng.uniform(box.low, box.high, (n, box.d)),
+                self.name,
+                self.floor,
+            )
         return Forecast.of(window, grid, self.compensator(window, history, grid), self.name, self.floor)
 
     def simulate(self, window: Window, history: Events, rng: np.random.Generator) -> Events:
