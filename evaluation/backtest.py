@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +17,10 @@ from evaluation.comparison import GainInterval, information_gain_intervals
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
+from stpp.runs import peak_memory_mb
 
 Progress = Callable[[str, int, int], None]
 """Called with (model, windows done, windows in all) after every window."""
-
-ZOOM_SAMPLES = 4096
-"""Uniform points that integrate a forecast without a grid over the zoom box."""
 
 PER_EVENT = ("fds", "log_score", "quadratic_fds", "spherical_fds", "overconfidence")
 """Score columns of the table that are per event, so that windows without events have none."""
@@ -128,7 +124,8 @@ class BacktestResult:
         ``outside`` (events that fell outside the domain: they have no relative density, so every score leaves them
         out), ``weight`` (Σ over scored events), ``expected_count`` (over the scored region), the scores,
         ``information_gain``, ``mean_square_error`` (Monte-Carlo standard error of mean(g²) in the FDS family; 0 on a
-        grid), ``seconds`` (forecast, and the fit where one was made). Scores are missing in windows without weight,
+        grid), ``converged`` (whether the fit behind it met its tolerance), ``seconds`` (forecast, and the fit where
+        one was made). Scores are missing in windows without weight,
         and ``poisson_log_likelihood`` above 3 dimensions, where there are no cells
     gains : model → information gain with its intervals
     peak_memory_mb : model → peak resident memory of the process by the end of its turn; the peak never falls, so for
@@ -236,25 +233,27 @@ def backtest(
         )
     shown = int(np.flatnonzero(weight > 0)[-1])
     last: dict[str, AnyForecast] = {}
-    peak_memory_mb = {}
+    peak_memory = {}
     for name, model in models.items():
         clock = time.perf_counter()
-        for k, (window, forecast) in enumerate(zip(windows, _forecasts(model, inside, plan, grid), strict=True)):
+        issued = _forecasts(model, inside, plan, grid)
+        for k, (window, (converged, forecast)) in enumerate(zip(windows, issued, strict=True)):
             seconds = time.perf_counter() - clock
             row = {"model": name, "window": k, "start": events.date(window.start), "end": events.date(window.end)}
             row |= {"events": len(scored[k]), "outside": outside[k], "weight": weight[k]}
-            rows.append(row | _scores(forecast, scored[k], plan.zoom) | {"seconds": seconds})
+            row |= _scores(forecast, scored[k], plan.zoom)
+            rows.append(row | {"converged": converged, "seconds": seconds})
             if k == shown:
                 last[name] = forecast
             if progress is not None:
                 progress(name, k + 1, len(windows))
             clock = time.perf_counter()
-        peak_memory_mb[name] = _peak_memory_mb()
+        peak_memory[name] = peak_memory_mb()
     table = pd.DataFrame(rows)
     gains = _information_gains(table, plan.reference)
     table.insert(list(table.columns).index("log_score") + 1, "information_gain", np.concatenate(list(gains.values())))
     intervals = information_gain_intervals(gains, weight, overlap=plan.overlap, rng=rng)
-    return BacktestResult(plan, domain, table, intervals, peak_memory_mb, last, scored[shown])
+    return BacktestResult(plan, domain, table, intervals, peak_memory, last, scored[shown])
 
 
 def _check(events: Events, models: Mapping[str, IntensityModel], plan: Plan) -> Box:
@@ -296,8 +295,10 @@ def _training_events(events: Events, window: Window) -> Events:
     return inside
 
 
-def _forecasts(model: IntensityModel, events: Events, plan: Plan, grid: Grid | None) -> Iterator[AnyForecast]:
-    """One forecast per window in order, each from what is known at the window's start."""
+def _forecasts(
+    model: IntensityModel, events: Events, plan: Plan, grid: Grid | None
+) -> Iterator[tuple[bool, AnyForecast]]:
+    """One forecast per window in order, each from what is known at the window's start; and if its fit converged."""
     windows = plan.windows
     every = plan.refit or len(windows)
     for first in range(0, len(windows), every):
@@ -305,10 +306,12 @@ def _forecasts(model: IntensityModel, events: Events, plan: Plan, grid: Grid | N
         issue, past = batch[0].start, plan.past(batch[0].start)
         _training_events(events, past)
         fitted = model.fit(plan.known(events, issue), past)
+        converged = fitted.result is None or fitted.result.converged
         if plan.history is None:
-            yield from fitted.rolling_forecasts(events.before(batch[-1].start), batch, grid)
+            issued = fitted.rolling_forecasts(events.before(batch[-1].start), batch, grid)
         else:
-            yield from (fitted.forecast(w, plan.known(events, w.start), grid) for w in batch)
+            issued = (fitted.forecast(w, plan.known(events, w.start), grid) for w in batch)
+        yield from ((converged, forecast) for forecast in issued)
 
 
 def _scores(forecast: AnyForecast, events: Events, zoom: Box | None) -> dict[str, float]:
@@ -333,24 +336,27 @@ def _relative(forecast: AnyForecast, zoom: Box | None, x: Array) -> tuple[Array,
 
     In a zoom box g is divided by its mean over the box, so that 1 is again what a forecast uniform over the scored
     region gets, and scores compare WHERE in the box models expect events; how MANY they expect there is in
-    ``expected_count`` and ``poisson_log_likelihood``. A cell that the box cuts counts by the part inside.
+    ``expected_count`` and ``poisson_log_likelihood``. A cell that the box cuts counts by the part inside; without a
+    grid, the share of the forecast's own draws that fall inside is the share of its mass there.
     """
     g = forecast.relative_at(x)
     if zoom is None:
         return g, *forecast.mean_square(), 1.0
     if isinstance(forecast, Forecast):
         part = _cell_share(forecast.grid, zoom)
-        mean = float(np.average(forecast.density, weights=part))
-        square, error, volume = float(np.average(forecast.density**2, weights=part)), 0.0, forecast.grid.box.volume
+        share, volume = float((forecast.counts * part).sum()) / forecast.total, forecast.grid.box.volume
+        square, error = float(np.average(forecast.density**2, weights=part)), 0.0
     else:
-        rng = np.random.default_rng(forecast.seed)
-        values = forecast.relative_at(rng.uniform(zoom.low, zoom.high, size=(ZOOM_SAMPLES, zoom.d)))
-        mean, square, volume = float(values.mean()), float(np.mean(values**2)), forecast.box.volume
-        # Delta method for mean(v²)/mean(v)²: both come from the same points.
-        error = float(np.std(values**2 - 2 * square / max(mean, 1e-300) * values) / math.sqrt(ZOOM_SAMPLES))
-    if not mean > 0:
+        inside, volume = zoom.contains(forecast.draws), forecast.box.volume
+        share, values = float(inside.mean()), np.where(inside, forecast.relative_at(forecast.draws), 0.0)
+        square = float(values.mean()) * volume / zoom.volume
+        # Delta method for E[g 1]/E[1]²: both come from the same draws.
+        slope = values - 2 * values.mean() / max(share, 1e-300) * inside
+        error = float(slope.std() / math.sqrt(len(slope))) * volume / zoom.volume
+    if not share > 0:
         raise ValueError(f"'{forecast.model}' forecasts nothing in the zoom box: give it a floor > 0 or widen the zoom")
-    return g / mean, square / mean**2, error / mean**2, mean * zoom.volume / volume
+    mean = share * volume / zoom.volume
+    return g / mean, square / mean**2, error / mean**2, share
 
 
 def _cell_share(grid: Grid, zoom: Box) -> Array:
@@ -379,9 +385,3 @@ def _information_gains(table: pd.DataFrame, reference: str) -> dict[str, Array]:
 def _finite(value: float) -> float | None:
     """The number, or None where it is infinite or missing."""
     return float(value) if math.isfinite(value) else None
-
-
-def _peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MB of 10⁶ bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB on Linux

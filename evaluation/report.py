@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation.backtest import BacktestResult
 from evaluation.comparison import ENOUGH_WINDOWS
+from stpp.fitting import ROUGH_FIT
 from stpp.intensity import Forecast
 
 COLUMNS = (
@@ -108,6 +109,9 @@ def _scored(result: BacktestResult) -> list[str]:
         lines.append(f"{counts['empty']} windows without events {where} have no score and are left out")
     if counts["outside"]:
         lines.append(f"{counts['outside']:,} events outside the domain have no relative density: no score counts them")
+    table = result.table
+    for name, count in table.loc[~table["converged"], "model"].value_counts(sort=False).items():
+        lines.append(f"the fit of {name} behind {count} windows did not converge, so it may do better: {ROUGH_FIT}")
     if gain.approximate:
         few = f"{gain.windows} windows, fewer than {ENOUGH_WINDOWS}"
         lines.append(f"intervals are approximate: {few} (blocks of {gain.block_length})")

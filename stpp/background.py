@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
+from stpp.blas import one_blas_thread
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField, decayed_sums, decayed_totals, in_threads
@@ -84,7 +85,7 @@ class KernelMixture:
 
     def sample(self, n: int, history: Events, t: float, rng: np.random.Generator) -> Array:
         """(n, d) places drawn from the density at time ``t``."""
-        uniform = rng.uniform(self.box.low, self.box.high, size=(n, self.box.d))
+        uniform = self.box.sample(n, rng)
         if len(history) == 0:
             return uniform
         component = rng.choice(len(self.shares) + 1, size=n, p=np.append(self.shares, self.uniform) / _sum1(self))
@@ -161,6 +162,7 @@ class RunningMixture:
         in_threads(move, range(len(self._fields)))
         self._time = until
 
+    @one_blas_thread
     def cell_shares(self, grid: Grid) -> Array:
         """``grid.shape`` share of the density in each cell; sums to 1."""
         out = np.full(grid.shape, self.mixture.uniform / grid.cells)

@@ -115,6 +115,10 @@ class Box:
             out[near] += mass[near] * slope / np.maximum(ndtr(b) - ndtr(a), 1e-300)
         return out
 
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """(n, d) places drawn uniformly."""
+        return rng.uniform(self.low, self.high, size=(n, self.d))
+
     def scatter(self, centres: Array, bandwidth: float, rng: np.random.Generator) -> Array:
         """(n, d) one Gaussian draw around each of the (n, d) centres in the box, drawn again until it is inside."""
         places = centres + rng.normal(0.0, bandwidth, centres.shape)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numba
@@ -28,7 +29,7 @@ MAX_NODES = 40_000_000
 RESCALE_AT = 300.0
 """The lazy scale factor e^{β(t − t_ref)} is folded back into the field at this exponent; e^{±600} fits a float64."""
 
-STRIP_TARGETS = 20_000
+STRIP_TARGETS = 5_000
 """Fewer targets than this are not worth a second thread."""
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -64,10 +65,41 @@ def refuse_if_too_large(extent: Array, bandwidth: float, tol: float) -> None:
         )
 
 
+def grid_cost(
+    sources: int, targets: int, extent: Array, decays: float, bandwidth: float, tol: float, derivatives: bool
+) -> float:
+    """Estimated nanoseconds (benchmarks/fields.py); ``decays`` = β × the time between first and last event.
+
+    A stencil costs by its rows and nodes, and the array of all nodes is written once and at every rescaling.
+    """
+    d = len(extent)
+    nodes = nodes_needed(extent, bandwidth, tol) if d <= 3 else math.inf
+    if nodes > MAX_NODES:
+        return math.inf
+    ratio, width = resolution(d, tol)
+    side = 2 * math.ceil(width * ratio / math.sqrt(2))
+    stencil = 250 * d + 20 * side ** (d - 1) + 0.6 * side**d
+    rescalings = min(decays / RESCALE_AT, sources)
+    dear = 1.6 if derivatives else 1.0
+    strips = _strips(extent[0], Lattice.covering(np.zeros(d), extent, bandwidth, tol).reach, targets)
+    return dear * ((sources + targets) / 2 * stencil / strips + nodes * (1 + 0.3 * rescalings))
+
+
+def _strips(extent: float, reach: float, targets: int) -> int:
+    """Number of threads that share the work: strips much narrower than their halos would only repeat it."""
+    if targets <= STRIP_TARGETS:
+        return 1
+    return max(1, min(numba.get_num_threads(), int(extent / (2 * reach))))
+
+
 class Lattice(NamedTuple):
-    """Nodes for one bandwidth over a box; always 3 axes, the missing ones first and one node wide."""
+    """Nodes for one bandwidth over a box; always 3 axes, the missing ones first and one node wide.
+
+    Node k of an axis lies at origin + k·step; the arrays hold ``shape`` nodes from number ``start`` on.
+    """
 
     origin: Array
+    start: NDArray[np.int64]
     step: float
     shape: tuple[int, int, int]
     half: int
@@ -87,7 +119,9 @@ class Lattice(NamedTuple):
             origin[3 - d + axis] = low[axis] - half * step
             shape[3 - d + axis] = math.ceil((high[axis] - low[axis]) / step) + 2 * half + 2
         # node weights are exp(−sharpness · offset²), offset in nodes, for s = h/√2
-        return cls(origin, step, (shape[0], shape[1], shape[2]), half, step * step / (bandwidth * bandwidth), d)
+        sharpness = step * step / (bandwidth * bandwidth)
+        start = np.zeros(3, dtype=np.int64)
+        return cls(origin, start, step, (shape[0], shape[1], shape[2]), half, sharpness, d)
 
     @property
     def spread(self) -> float:
@@ -108,10 +142,9 @@ class Lattice(NamedTuple):
         """The nodes of this lattice that stencils of points in [left, right] of one axis reach."""
         first = max(0, math.floor((left - self.origin[axis]) / self.step) - self.half)
         last = min(self.shape[axis], math.ceil((right - self.origin[axis]) / self.step) + self.half + 2)
-        origin, shape = self.origin.copy(), list(self.shape)
-        origin[axis] += first * self.step
-        shape[axis] = last - first
-        return self._replace(origin=origin, shape=(shape[0], shape[1], shape[2]))
+        start, shape = self.start.copy(), list(self.shape)
+        start[axis], shape[axis] = first, last - first
+        return self._replace(start=start, shape=(shape[0], shape[1], shape[2]))
 
 
 def columns(x: Array) -> Array:
@@ -123,21 +156,18 @@ def columns(x: Array) -> Array:
 
 def grid_tasks(
     source_t: Array, source_x: Array, weight: Array, t: Array, x: Array, decay: float, bandwidth: float,
-    tol: float, sums: tuple[Array, Array, Array],
+    tol: float, low: Array, high: Array, sums: tuple[Array, Array, Array],
 ) -> list[Callable[[], None]]:  # fmt: skip
     """Work that fills ``sums`` (value, and where not empty lag and bandwidth derivative), to be run in threads.
 
-    The slowest axis is cut into strips of equally many targets, one per thread. All use the nodes of one lattice, so
-    that the answer does not depend on the number of threads.
+    All places lie between ``low`` and ``high`` (d,). The slowest axis is cut into strips of equally many targets, one
+    per thread. All use the nodes of one lattice, so that the answer does not depend on the number of threads.
     """
     d = source_x.shape[1]
-    low = np.minimum(source_x.min(axis=0), x.min(axis=0))
-    high = np.maximum(source_x.max(axis=0), x.max(axis=0))
     refuse_if_too_large(high - low, bandwidth, tol)
     sources, targets = columns(source_x), columns(x)
     whole = Lattice.covering(low, high, bandwidth, tol)
-    room = int((high[0] - low[0]) / (2 * whole.reach))
-    strips = max(1, min(numba.get_num_threads(), room)) if len(t) > STRIP_TARGETS else 1
+    strips = _strips(high[0] - low[0], whole.reach, len(t))
     cuts = np.quantile(x[:: max(1, len(x) // 10_000), 0], np.linspace(0, 1, strips + 1))
     cuts[0], cuts[-1] = -math.inf, math.inf
     derivatives = len(sums[1]) > 0
@@ -149,13 +179,13 @@ def grid_tasks(
             field = np.zeros(lattice.shape)
             late = np.zeros(lattice.shape if derivatives else (1, 1, 1))
             _sweep(
-                source_t, sources, weight, t, targets, decay, lattice.origin, lattice.step, lattice.half,
+                source_t, sources, weight, t, targets, decay, lattice.origin, lattice.start, lattice.step, lattice.half,
                 lattice.sharpness, lattice.scale, d, left, right, first, last, derivatives, field, late, *sums,
             )  # fmt: skip
 
         return run
 
-    return [task(left, right) for left, right in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [task(left, right) for left, right in pairwise(cuts)]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -183,17 +213,18 @@ def _table(half: int, sharpness: float) -> Array:
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _stencils(
-    x: Array, i: int, origin: Array, step: float, half: int, sharpness: float, d: int, table: Array,
-    nodes: NDArray[np.int64], weights: Array,
+    x: Array, i: int, origin: Array, start: NDArray[np.int64], step: float, half: int, sharpness: float, d: int,
+    table: Array, nodes: NDArray[np.int64], weights: Array,
 ) -> None:  # fmt: skip
-    """First node and node weights of point ``i`` on each real axis (the others stay one node of weight 1)."""
+    """First stored node and node weights of point ``i`` on each real axis (the others stay one node of weight 1)."""
     for axis in range(3 - d, 3):
         u = (x[axis, i] - origin[axis]) / step
-        nodes[axis] = _stencil(u, half, sharpness, table, weights[axis])
+        nodes[axis] = _stencil(u, half, sharpness, table, weights[axis]) - start[axis]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def rescale(field: Array, factor: float) -> None:
+    """Multiply a non-negative field in place."""
     flat = field.ravel()
     for k in range(flat.size):
         v = flat[k] * factor
@@ -202,11 +233,13 @@ def rescale(field: Array, factor: float) -> None:
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _sweep(
-    source_t: Array, source_x: Array, weight: Array, t: Array, x: Array, decay: float, origin: Array, step: float,
-    half: int, sharpness: float, scale: float, d: int, axis: int, left: float, right: float, first: float, last: float,
-    derivatives: bool, field: Array, late: Array, value: Array, lag: Array, d_bandwidth: Array,
+    source_t: Array, source_x: Array, weight: Array, t: Array, x: Array, decay: float, origin: Array,
+    start: NDArray[np.int64], step: float, half: int, sharpness: float, scale: float, d: int, left: float, right: float,
+    first: float, last: float, derivatives: bool, field: Array, late: Array, value: Array, lag: Array,
+    d_bandwidth: Array,
 ) -> None:  # fmt: skip
     """One pass in time order: read the field at each target in [left, right), after the sources before it."""
+    axis = 3 - d
     table = _table(half, sharpness)
     nodes = np.zeros(3, dtype=np.int64)
     weights = np.ones((3, 2 * half))
@@ -230,7 +263,7 @@ def _sweep(
                             late_flat[k] = (late_flat[k] - lapse * flat[k]) * factor
                     rescale(field, factor)
                     t_ref, lapse = source_t[j], 0.0
-                _stencils(source_x, j, origin, step, half, sharpness, d, table, nodes, weights)
+                _stencils(source_x, j, origin, start, step, half, sharpness, d, table, nodes, weights)
                 amount = weight[j] * math.exp(decay * lapse)
                 for a in range(w0):
                     for b in range(w1):
@@ -243,13 +276,13 @@ def _sweep(
                             for c in range(2 * half):
                                 late_row[nodes[2] + c] += v * lapse * weights[2, c]
             j += 1
-        _stencils(x, i, origin, step, half, sharpness, d, table, nodes, weights)
+        _stencils(x, i, origin, start, step, half, sharpness, d, table, nodes, weights)
         lapse = t[i] - t_ref
         unscale = scale * math.exp(-decay * lapse)
         total, total_late, total_square = 0.0, 0.0, 0.0
         if derivatives:
             for k in range(3 - d, 3):
-                offset = (x[k, i] - origin[k]) / step - nodes[k]
+                offset = (x[k, i] - origin[k]) / step - start[k] - nodes[k]
                 for c in range(2 * half):
                     squares[k, c] = weights[k, c] * ((c - offset) * step) ** 2
         for a in range(w0):
@@ -277,8 +310,8 @@ def _sweep(
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def deposit(
-    t: Array, x: Array, weight: Array, decay: float, t_ref: float, origin: Array, step: float, half: int,
-    sharpness: float, d: int, field: Array,
+    t: Array, x: Array, weight: Array, decay: float, t_ref: float, origin: Array, start: NDArray[np.int64], step: float,
+    half: int, sharpness: float, d: int, field: Array,
 ) -> None:  # fmt: skip
     """Add each event's stencil, decayed to ``t_ref`` (at or after every t)."""
     table = _table(half, sharpness)
@@ -290,7 +323,7 @@ def deposit(
         amount = weight[j] * math.exp(decay * (t[j] - t_ref))
         if amount < 1e-250:
             continue
-        _stencils(x, j, origin, step, half, sharpness, d, table, nodes, weights)
+        _stencils(x, j, origin, start, step, half, sharpness, d, table, nodes, weights)
         for a in range(w0):
             for b in range(w1):
                 v = amount * weights[0, a] * weights[1, b]

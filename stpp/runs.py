@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import xarray as xr
 
 import stpp
+from stpp.columns import day_of
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
 
@@ -31,6 +33,8 @@ RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-lea
 @contextmanager
 def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place when the block ends well, and vanishes if it does not.
+
+    What a killed process left there is removed.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         raise ValueError(f"{path} is a directory: name a file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: --force overwrites it")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = _temporary(path)
     temporary.touch()
     try:
         yield temporary
@@ -56,6 +60,8 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
 @contextmanager
 def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary directory beside ``path`` that takes its place when the block ends well, and vanishes if it does not.
+
+    What a killed process left there is removed.
 
     Raises
     ------
@@ -71,12 +77,12 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
             raise ValueError(f"{path} exists: --force replaces it")
         if not (path / "manifest.json").is_file():
             raise ValueError(f"{path} is not a run directory, so it is not replaced: name another")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = _temporary(path)
     temporary.mkdir()
     try:
         yield temporary
         if path.exists():
-            replaced = path.with_name(f".{os.getpid()}.{path.name}.replaced")
+            replaced = temporary.with_name(f"{temporary.name}.replaced")
             path.rename(replaced)
             temporary.rename(path)
             shutil.rmtree(replaced)
@@ -84,6 +90,28 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """``.PID.NAME`` beside a path, once those of processes that are no more are gone: nobody survives a kill -9."""
+    for left in path.parent.glob(f".*.{glob.escape(path.name)}"):
+        pid = left.name.split(".")[1]
+        if pid.isdigit() and not _alive(int(pid)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but alive
+    return True
 
 
 def _check_folder(folder: Path) -> None:
@@ -182,6 +210,36 @@ def write_forecasts(path: Path, forecasts: Mapping[str, AnyForecast], events: Ev
         together.to_netcdf(path, engine="h5netcdf")
 
 
+def training_window(events: Events, start: str | None, end: str | None) -> Window:
+    """From ``start`` to ``end``, by default the first and the last event.
+
+    Raises
+    ------
+    ValueError
+        if no event lies in it, or all events are at one time and that must say how long the window is
+    """
+    span = events.span
+    if events.t[0] == events.t[-1] and not (start and end):
+        raise ValueError(f"all events are at one time ({len(events):,}): say when to train, --start and --end")
+    first = day_of(start, events.epoch) if start else span.start
+    window = Window(first, day_of(end, events.epoch) if end else span.end)
+    if not len(events.between(window)):
+        dates = f"{events.date(span.start):%Y-%m-%d %H:%M} to {events.date(span.end):%Y-%m-%d %H:%M}"
+        raise ValueError(f"no events from --start to --end: there are events from {dates}")
+    return window
+
+
+def highest_cells(forecast: Forecast, axes: Sequence[str], k: int = 5) -> list[dict[str, float]]:
+    """The k cells with the highest expected counts: place by axis, ``expected_count``, ``relative_density``."""
+    order = forecast.counts.argsort(axis=None)[::-1][:k]
+    places = forecast.grid.points()[order]
+    values = zip(places.tolist(), forecast.counts.flat[order], forecast.density.flat[order], strict=True)
+    return [
+        dict(zip(axes, place, strict=True)) | {"expected_count": float(n), "relative_density": float(g)}
+        for place, n, g in values
+    ]
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory that ``stpp fit -o`` wrote, read back.
@@ -207,9 +265,32 @@ class Run:
         """The events file that the model was fitted to."""
         return Path(self.manifest["input"]["path"])
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The :class:`stpp.posts.ReadOptions` that the events file was read with."""
+        return dict(self.manifest["reading"])
+
     def has_changed(self, source: Path) -> bool:
         """Whether an events file differs from the one that the model was fitted to."""
         return bool(sha256(source) != self.manifest["input"]["sha256"])
+
+    def history(self, events: Events, source: Path) -> Events:
+        """The events that the model can learn of: those in its box.
+
+        Raises
+        ------
+        ValueError
+            if the events of ``source`` are of other dimensions, count days from another epoch, or lie elsewhere
+        """
+        box, epoch = self.model.domain, self.manifest["input"]["epoch"]
+        if events.d != box.d:
+            raise ValueError(f"{source} has {events.d} dimensions, the model {box.d}: give the events it was fitted to")
+        if events.epoch != epoch:
+            raise ValueError(f"{source} counts days since {events.epoch}, the model since {epoch}: fit it again")
+        inside = events.inside(box)
+        if not len(inside):
+            raise ValueError(f"none of the {len(events):,} events of {source} lies in the model's box {box.to_list()}")
+        return inside
 
 
 def load_run(directory: Path) -> Run:
@@ -223,7 +304,7 @@ def load_run(directory: Path) -> Run:
     path = directory / "manifest.json"
     try:
         run = Run(directory, load_model(directory), json.loads(path.read_text()))
-        run.window, run.source  # noqa: B018  a manifest without them is no fit's
+        run.window, run.source, run.reading  # noqa: B018  a manifest without them is no fit's
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
     except (KeyError, TypeError, json.JSONDecodeError) as error:

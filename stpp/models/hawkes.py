@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from stpp.background import (
-    CYCLES,
+    HATS,
     KernelMixture,
     RunningMixture,
     cycle_columns,
@@ -20,6 +21,7 @@ from stpp.background import (
     decayed_intervals,
     interval_edges,
 )
+from stpp.blas import one_blas_thread
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField, decayed_sums, decayed_totals, in_threads
@@ -104,12 +106,15 @@ class Hawkes(IntensityModel):
         """The K triggering kernels."""
         return [TriggeringKernel(float(b), float(h)) for b, h in zip(self.decays, self.bandwidths, strict=True)]
 
+    def powers(self, events: Events) -> Array:
+        """(n, K) p_k, each event's productivity by each kernel; 1 without a productivity mark."""
+        if not self.productivity:
+            return np.ones((len(events), len(self.exponents)))
+        return np.exp((log_mark(events, self.productivity) - self.mark_mean)[:, None] * self.exponents)
+
     def productivities(self, events: Events) -> Array:
         """(n, K) c_k p_k, expected direct offspring of each event by each kernel, before edge losses."""
-        if not self.productivity:
-            return np.broadcast_to(self.coefficients, (len(events), len(self.coefficients)))
-        log = log_mark(events, self.productivity) - self.mark_mean
-        return np.asarray(self.coefficients * np.exp(log[:, None] * self.exponents))
+        return self.coefficients * self.powers(events)
 
     def cycle(self, t: Array) -> Array:
         """(n,) background rate that is spread with density f, events per day."""
@@ -214,37 +219,40 @@ class Hawkes(IntensityModel):
 
     def _point_forecast(self, window: Window, past: Events) -> PointForecast:
         now = np.array([window.start])
-        by_density = self.cycle_integrals(np.array([window.start, window.end]))[0]
+        even = self.uniform_rate * window.duration
+        by_density = float(self.cycle_integrals(np.array([window.start, window.end]))[0])
         offspring = self.productivities(past)
-        direct, excitations = [], []
+        direct: list[tuple[float, Array, float]] = []  # bandwidth, weight of each past event, their mass in the box
+        excitations = []
         for k, kernel in enumerate(self.kernels):
             weight = offspring[:, k] * kernel.mass_in(window, past.t)
             rate = kernel.decay * decayed_totals(past.t, offspring[:, k].copy(), now, kernel.decay)
             excitations.append(Excitation(kernel.decay, math.inf, self._mean_offspring(k), float(rate[0])))
             if kernel.anywhere:
-                by_density += weight.sum()
+                by_density += float(weight.sum())
             else:
-                direct.append((kernel, weight))
-        background = np.array([self.uniform_rate * window.duration + by_density])
-        total = expected_counts(window.duration, background, np.ones(1), excitations, {})
-        masses = np.array([w @ kernel.box_mass(past.x, self.domain) for kernel, w in direct])
-        base = np.array([self.uniform_rate * window.duration, by_density, *masses])
+                direct.append((kernel.bandwidth, weight, float(weight @ kernel.box_mass(past.x, self.domain))))
+        immigrants = np.array([even + float(self.cycle_integrals(np.array([window.start, window.end]))[0])])
+        total = expected_counts(window.duration, immigrants, np.ones(1), excitations, {})
+        parts = np.array([even, by_density, *(mass for _, _, mass in direct)])
 
         def density(x: Array) -> Array:
             t = np.full(len(x), window.start)
-            out = base[0] / self.domain.volume + base[1] * self.place.at(t, x, past)
-            for kernel, weight in direct:
-                out += decayed_sums(past.t, past.x, weight, t, x, 0.0, kernel.bandwidth).value
-            return np.asarray(out / base.sum())
+            out = even / self.domain.volume + by_density * self.place.at(t, x, past)
+            for bandwidth, weight, _ in direct:
+                out += decayed_sums(past.t, past.x, weight, t, x, 0.0, bandwidth).value
+            return np.asarray(out / parts.sum())
 
         def draw(n: int, rng: np.random.Generator) -> Array:
-            part = rng.choice(len(base), size=n, p=base / base.sum())
+            part = rng.choice(len(parts), size=n, p=parts / parts.sum())
             out = self.place.sample(n, past, window.start, rng)
-            out[part == 0] = rng.uniform(self.domain.low, self.domain.high, (int((part == 0).sum()), self.domain.d))
-            for k, (kernel, weight) in enumerate(direct):
-                rows = np.flatnonzero(part == k + 2)
-                mass = weight * kernel.box_mass(past.x, self.domain)
-                out[rows] = self.domain.scatter(past.x[rng.choice(len(past), len(rows), p=mass / mass.sum())], kernel.bandwidth, rng)
+            out[part == 0] = self.domain.sample(int((part == 0).sum()), rng)
+            for k, (bandwidth, weight, _) in enumerate(direct, start=2):
+                rows = np.flatnonzero(part == k)
+                if len(rows):
+                    mass = weight * self.domain.kernel_mass(past.x, bandwidth)
+                    parents = rng.choice(len(past), size=len(rows), p=mass / mass.sum())
+                    out[rows] = self.domain.scatter(past.x[parents], bandwidth, rng)
             return out
 
         return PointForecast(window, self.domain, float(total.sum()), density, draw, self.name, self.floor)
@@ -258,50 +266,45 @@ class Hawkes(IntensityModel):
         New events carry the productivity mark, drawn from the history's.
         """
         past = history.before(window.start)
-        expected = self.uniform_rate * window.duration
-        even = rng.poisson(expected)
-        hours = np.linspace(window.start, window.end, 24 * math.ceil(window.duration) + 1)
-        highest = float(self.cycle(hours).max())  # the hats are linear between hours
-        t = rng.uniform(window.start, window.end, rng.poisson(highest * window.duration))
-        t = t[rng.uniform(0, highest, len(t)) < self.cycle(t)]
-        places = self.place.sample(len(t), past, window.start, rng)
-        uniform = rng.uniform(self.domain.low, self.domain.high, (even, self.domain.d))
-        immigrants = (
-            np.concatenate([rng.uniform(window.start, window.end, even), t]),
-            np.concatenate([uniform, places]),
-        )
-        logs = log_mark(past, self.productivity) - self.mark_mean if self.productivity else np.zeros(1)
+        logs = log_mark(past, self.productivity) - self.mark_mean if self.productivity else np.zeros(0)
 
-        def productivity(n: int, g: np.random.Generator) -> Array:
-            drawn = g.choice(logs, size=n) if len(logs) else np.zeros(n)
-            return np.exp(np.column_stack([drawn] + [drawn * a for a in self.exponents]))
+        def draw_logs(n: int, g: np.random.Generator) -> Array:
+            return g.choice(logs, size=n) if len(logs) else np.zeros(n)
 
-        # one kernel without offspring comes first: its "productivity" carries the mark along
-        kernels = [(TriggeringKernel(1.0, 1.0), 0.0), *zip(self.kernels, self.coefficients.tolist(), strict=True)]
-        known = np.ones((len(past), 1))
-        if len(past):
-            known = np.column_stack([known[:, 0], self.productivities(past) / np.maximum(self.coefficients, 1e-300)])
-        else:
-            known = np.ones((0, len(kernels)))
         sample = simulate_branching(
             window,
             self.domain,
-            kernels,
-            immigrants,
+            list(zip(self.kernels, self.coefficients.tolist(), strict=True)),
+            self._immigrants(window, past, rng),
             past,
-            productivity,
+            lambda n, g: np.exp(draw_logs(n, g)[:, None] * self.exponents),
             rng,
-            history_productivity=known,
+            history_productivity=self.powers(past),
             anywhere=lambda n, g: self.place.sample(n, past, window.start, g),
             allow_supercritical=True,
         )
         marks = None
         if self.productivity:
-            import pyarrow as pa
-
-            values = mark_of(np.log(sample.productivity[:, 0]) + self.mark_mean, self.productivity)
-            marks = pa.table({self.productivity: values})
+            top = int(np.argmax(self.exponents)) if len(self.exponents) else -1
+            if top >= 0 and self.exponents[top] > 0:
+                log = np.log(sample.productivity[:, top]) / self.exponents[top]
+            else:
+                log = draw_logs(len(sample.t), rng)
+            marks = pa.table({self.productivity: mark_of(log + self.mark_mean, self.productivity)})
         return Events(sample.t, sample.x, marks=marks, epoch=history.epoch, axes=history.axes)
+
+    def _immigrants(self, window: Window, past: Events, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Times and places of the background events, the cycle by thinning."""
+        even = rng.poisson(self.uniform_rate * window.duration)
+        highest = 0.0
+        if len(self.cycle_rates):  # each cycle's hats sum to 1, so their mean is at most the largest
+            day, week = np.split(self.cycle_rates[1:], [HATS[1.0]])
+            highest = float(self.cycle_rates[0] + day.max() + week.max())
+        t = rng.uniform(window.start, window.end, rng.poisson(highest * window.duration))
+        t = t[rng.uniform(0, highest, len(t)) < self.cycle(t)]
+        times = np.concatenate([rng.uniform(window.start, window.end, even), t])
+        places = np.concatenate([self.domain.sample(even, rng), self.place.sample(len(t), past, window.start, rng)])
+        return times, places
 
 
 class _State:
@@ -333,6 +336,7 @@ class _State:
         self._place.advance(new, until)
         self._seen, self._time = len(past), until
 
+    @one_blas_thread
     def forecast(self, window: Window) -> Forecast:
         model, grid = self._model, self._grid
         density = self._place.cell_shares(grid)

@@ -58,7 +58,7 @@ class Uniform(IntensityModel):
                 box,
                 total,
                 lambda x: np.full(len(x), 1 / box.volume),
-                lambda n, rng: rng.uniform(box.low, box.high, (n, box.d)),
+                box.sample,
                 self.name,
                 self.floor,
             )
@@ -68,5 +68,5 @@ class Uniform(IntensityModel):
         """A Poisson number of events, uniform in time and place."""
         n = rng.poisson(self.rate * window.duration)
         t = np.sort(rng.uniform(window.start, window.end, n))
-        x = rng.uniform(self.domain.low, self.domain.high, size=(n, self.domain.d))
+        x = self.domain.sample(n, rng)
         return Events(t, x, epoch=history.epoch, axes=history.axes)

@@ -1,0 +1,107 @@
+"""Stochastic declustering: which earlier event, if any, probably triggered each event.
+
+Zhuang, Ogata & Vere-Jones (2002), Stochastic declustering of space-time earthquake occurrences, JASA 97, 369.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stpp.domain import Array
+from stpp.events import Events, Window
+from stpp.fields import in_threads
+from stpp.models.hawkes import Hawkes
+
+
+@dataclass(frozen=True)
+class Declustering:
+    """Where each event of a window probably came from.
+
+    Parameters
+    ----------
+    background : (n,) probability that the event is background, μ/λ
+    parent : (n,) row (in the events given) of the most probable parent; −1 where no earlier event contributes
+    probability : (n,) probability that this parent triggered it
+    """
+
+    background: Array
+    parent: NDArray[np.int64]
+    probability: Array
+
+
+def decluster(model: Hawkes, events: Events, window: Window) -> Declustering:
+    """The share of λ(t_i, x_i) owed to the background and to the largest single earlier contribution.
+
+    The search goes back in time from each event and stops when no older event could contribute more than the best
+    found, so it is exact and usually short.
+
+    Parameters
+    ----------
+    model : a fitted Hawkes process
+    events : all events; those before the window may be parents
+
+    Raises
+    ------
+    ValueError
+        if there are no events in the window
+    """
+    past = events.before(window.end)
+    inside = past.between(window)
+    if len(inside) == 0:
+        raise ValueError(f"no events between day {window.start:g} and {window.end:g} to decluster")
+    background, excited = model.parts(inside.t, inside.x, past)
+    rate = background + excited
+    density = model.place.at(inside.t, inside.x, past)
+    offspring = np.ascontiguousarray(model.productivities(past) * model.decays)
+    strongest = np.maximum.accumulate(offspring, axis=0)
+    first = len(past) - len(inside)
+    parent = np.full(len(inside), -1, dtype=np.int64)
+    best = np.zeros(len(inside))
+
+    def search(rows: NDArray[np.int64]) -> None:
+        _search(
+            rows, first, past.t, past.x, offspring, strongest, model.decays, model.bandwidths, density, parent, best
+        )
+
+    in_threads(search, np.array_split(np.arange(len(inside)), 8 * numba.get_num_threads()))
+    return Declustering(background / rate, parent, np.minimum(best / rate, 1.0))
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    rows: NDArray[np.int64], first: int, t: Array, x: Array, offspring: Array, strongest: Array, decays: Array,
+    bandwidths: Array, density: Array, parent: NDArray[np.int64], best: Array,
+) -> None:  # fmt: skip
+    kernels, d = decays.size, x.shape[1]
+    peak = np.empty(kernels)
+    for k in range(kernels):
+        peak[k] = 0.0 if math.isinf(bandwidths[k]) else (math.sqrt(2 * math.pi) * bandwidths[k]) ** (-d)
+    for i in rows:
+        row = first + i
+        for j in range(row - 1, -1, -1):
+            delay = t[row] - t[j]
+            if delay <= 0:
+                continue
+            most = 0.0
+            for k in range(kernels):
+                height = density[i] if math.isinf(bandwidths[k]) else peak[k]
+                most += strongest[j, k] * math.exp(-decays[k] * delay) * height
+            if most <= best[i]:
+                break
+            square = 0.0
+            for axis in range(d):
+                square += (x[row, axis] - x[j, axis]) ** 2
+            share = 0.0
+            for k in range(kernels):
+                height = density[i]
+                if not math.isinf(bandwidths[k]):
+                    height = peak[k] * math.exp(-0.5 * square / bandwidths[k] ** 2)
+                share += offspring[j, k] * math.exp(-decays[k] * delay) * height
+            if share > best[i]:
+                best[i], parent[i] = share, j
