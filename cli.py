@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,11 +20,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from stpp.domain import Box
-    from stpp.events import Events
-    from stpp.intensity import Forecast, IntensityModel
+    from stpp.runs import Source
 
 DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 PATH = click.Path(path_type=Path)
@@ -37,7 +35,8 @@ class Program(click.Group):
         return super().make_context(info_name, args, *rest, **{**extra, "obj": ["stpp", *args]})
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command and exit: 0, 2 after a mistake, 130 after Ctrl-C."""
+        """Run a command and exit: 0, 2 after a mistake, 130 after Ctrl-C, 143 after kill."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files go
         try:
             sys.exit(super().main(*args, **{**extra, "standalone_mode": False}))
         except click.ClickException as error:
@@ -67,36 +66,30 @@ class Session:
     quiet: bool
     started: float
 
-    def log(self, text: str) -> None:
+    def log(self, *lines: str) -> None:
         """Tell the user something beside the result."""
-        if not self.quiet:
-            click.echo(text, err=True)
+        if lines and not self.quiet:
+            click.echo("\n".join(lines), err=True)
 
     def show(self, values: dict[str, Any], text: str) -> None:
         """The result: one JSON object with --json, the text without."""
         click.echo(json.dumps(_finite(values)) if self.as_json else text)
 
-    def read(self, path: Path) -> tuple[Events, pd.DataFrame | None]:
-        """The events of a file, and the rows of it that could not be used, which the user is told of."""
-        from stpp.readers import ingest
-        from stpp.storage import is_events_file, load_events
+    def read(self, path: Path, reading: dict[str, Any]) -> Source:
+        """The events of a file; the user is told which rows of it could not be used."""
+        from stpp.runs import read_source
 
-        if is_events_file(path):
-            return load_events(path), None
-        read = ingest([path])
-        for cause, count in read.report.rejected.items():
-            self.log(f"{path}: {count:,} of {read.report.rows_read:,} rows left out: {cause}")
-        return read.events, read.rejects
+        source = read_source(path, reading)
+        if source.rejects is not None:
+            for cause, count in source.rejects["cause"].value_counts().items():
+                self.log(f"{path}: {count:,} rows left out: {cause}")
+        return source
 
-    def record(
-        self, directory: Path, source: Path, events: Events, rejects: pd.DataFrame | None, **settings: Any
-    ) -> None:
-        """Put the manifest, and the rows that could not be used, into a run directory."""
+    def record(self, directory: Path, source: Source, **settings: Any) -> None:
+        """Put the manifest into a run directory."""
         from stpp.runs import write_manifest
 
-        if rejects is not None:
-            rejects.to_parquet(directory / "rejects.parquet", index=False)
-        write_manifest(directory, self.argv, self.seed, source, events, self.started, settings)
+        write_manifest(directory, self.argv, self.seed, source, self.started, settings)
 
     def progress(self) -> Callable[[str, int, int], None]:
         """A progress bar for windows, on a terminal only."""
@@ -184,39 +177,47 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-START = click.option("--start", metavar="DATE", help="Use events from this time on.")
-END = click.option("--end", metavar="DATE", help="Use events before this time.")
+def stack(*options: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in the order in which --help shows them."""
+    return lambda function: functools.reduce(lambda inner, option: option(inner), reversed(options), function)
+
+
+COLUMNS = stack(
+    click.option("--time", metavar="COL", help="Column of times; found by its name if not given."),
+    click.option("--coords", type=_names, metavar="A,B,…", help="Columns of coordinates; found by name if not given."),
+    click.option(
+        "--weight", metavar="uniform|linear|log", help="Importance by retweets and favourites, or a column of it."
+    ),
+)
+DATES = stack(
+    click.option("--start", metavar="DATE", help="Use events from this time on."),
+    click.option("--end", metavar="DATE", help="Use events before this time."),
+)
 BOX = click.option("--box", type=_box, metavar="LO,HI,…", help="The domain; by default around the training events.")
 GRID = click.option("--grid", type=int, default=100, show_default=True, help="Cells per axis.")
+HAWKES = stack(
+    click.option("--kernel", type=click.Choice(["dictionary", "exponential"]), help="hawkes: many kernels, or one."),
+    click.option("--productivity", metavar="MARK", help="hawkes: events trigger more, the larger this mark."),
+)
 
 
-def _model(name: str, box: Box, horizon: float | None = None, **options: Any) -> IntensityModel:
-    """An unfitted model by name; options that are None stay at its default, a horizon goes to those that have one."""
-    from stpp.models import MODELS
+def reads_events(function: Callable[..., None]) -> Any:
+    """Give a verb EVENTS, and the options that say how it is read, as one ``source``."""
 
-    if name not in MODELS:
-        raise ValueError(f"no model '{name}'; there are: {', '.join(MODELS)}")
-    fields = {field.name for field in dataclasses.fields(MODELS[name])}
-    given = {key: value for key, value in options.items() if value is not None}
-    for key in given.keys() - fields:
-        raise ValueError(f"--{key} does not apply to {name}: leave it out")
-    if horizon and "horizon" in fields:
-        given["horizon"] = horizon
-    return MODELS[name](domain=box, **given)
+    @click.argument("events", type=PATH)
+    @COLUMNS
+    @functools.wraps(function)
+    def reader(session: Session, events: Path, *, time: Any, coords: Any, weight: Any, **rest: Any) -> None:
+        function(session, session.read(events, {"time": time, "coords": coords, "weight": weight}), **rest)
+
+    return reader
 
 
 @verb
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE…")
 @click.option("-o", "--output", required=True, type=PATH, metavar="EVENTS.parquet", help="The events file to write.")
-@click.option("--time", metavar="COL", help="Column of times; found by its name if not given.")
-@click.option(
-    "--coords", type=_names, metavar="A,B,…", help="Columns of coordinates; found by their names if not given."
-)
-@click.option(
-    "--weight", metavar="uniform|linear|log", help="Importance by retweets and favourites.  [default: uniform]"
-)
-@START
-@END
+@COLUMNS
+@DATES
 @click.option("--box", type=_box, metavar="LO,HI,…", help="Reject what lies outside.")
 @click.option("--sample", type=int, metavar="N", help="Keep a random sample.")
 @click.option("--strict", is_flag=True, help="Any row that cannot be used is an error.")
@@ -229,30 +230,20 @@ def ingest(session: Session, files: tuple[Path, ...], output: Path, **options: A
     Every row that cannot be used is counted by cause and listed in NAME.rejects.parquet beside the output;
     NAME.ingest.json keeps the whole account.
     """
-    from stpp import readers, storage
-    from stpp.runs import ingest_record, new_file
+    from stpp.readers import ReadOptions
+    from stpp.runs import ingest_to
 
-    rejects = output.with_suffix(".rejects.parquet")
-    with (
-        new_file(output, force=session.force) as new_events,
-        new_file(rejects, force=session.force) as new_rejects,
-        new_file(ingest_record(output), force=session.force) as new_record,
-    ):
-        read = readers.ingest(files, readers.ReadOptions(**options, seed=session.seed))
-        account = {"argv": session.argv, "seed": session.seed, **read.report.to_dict()}
-        new_record.write_text(json.dumps(account, indent=1) + "\n")
-        read.rejects.to_parquet(new_rejects, index=False)
-        storage.write_events(read.events, new_events)
-    session.show(account, "\n".join([*read.report.lines(), f"written    {output}, {rejects}"]))
+    account, lines = ingest_to(output, files, ReadOptions(**options, seed=session.seed), session.argv, session.force)
+    session.show(account, "\n".join(lines))
 
 
 @verb
-@click.argument("events", type=PATH)
-def describe(session: Session, events: Path) -> None:
+@reads_events
+def describe(session: Session, source: Source) -> None:
     """Say what an events file holds."""
     from stpp import quality
 
-    facts = quality.describe(session.read(events)[0])
+    facts = quality.describe(source.events)
     session.show(facts, "\n".join(quality.describe_lines(facts)))
 
 
@@ -265,179 +256,107 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 
     The truth is written to NAME.truth.json beside the output.
     """
-    from stpp import simulation, storage, worlds
-    from stpp.runs import new_file
+    from stpp.runs import simulate_to
 
-    if world not in ("hawkes", *worlds.WORLDS):
-        raise ValueError(f"no world '{world}'; there are: hawkes, {', '.join(worlds.WORLDS)}")
-    truth_file = worlds.truth_path(output)
-    if truth_file.exists() and not session.force:
-        raise ValueError(f"{truth_file} exists: --force overwrites it")
-    with new_file(output, force=session.force) as temporary:
-        if world == "hawkes":
-            events, truth = simulation.simulate_hawkes(n, session.seed)
-        else:
-            events, truth = worlds.simulate_world(world, n, session.seed)
-        storage.write_events(events, temporary)
-        worlds.write_truth(output, truth)
-    values = {"world": world, "events": len(events), "output": str(output), "truth": str(truth_file)}
-    session.show(values, f"{len(events):,} events in {output}, their truth in {truth_file}")
+    truth, count = simulate_to(output, world, n, session.seed, session.force)
+    values = {"world": world, "events": count, "output": str(output), "truth": str(truth)}
+    session.show(values, f"{count:,} events in {output}, their truth in {truth}")
 
 
 @verb
 @click.argument("model")
-@click.argument("events", type=PATH)
+@reads_events
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the model and its manifest.")
-@START
-@END
+@DATES
 @BOX
-@click.option(
-    "--kernel", type=click.Choice(["dictionary", "exponential"]), help="hawkes: many kernels, or a classical one."
-)
-@click.option("--productivity", metavar="MARK", help="hawkes: events trigger more, the larger this mark.")
-def fit(
-    session: Session,
-    model: str,
-    events: Path,
-    output: Path | None,
-    start: str | None,
-    end: str | None,
-    box: Box | None,
-    **options: Any,
-) -> None:
+@click.option("--horizon", type=_duration, metavar="DURATION", help="Learn to look so far ahead.  [default: 1d]")
+@HAWKES
+def fit(session: Session, source: Source, model: str, output: Path | None, **settings: Any) -> None:
     """Fit a model ('stpp models' lists them) and print its summary.
 
     Events before --start are not scored by the fit, but count as history.
     """
-    from stpp.columns import day_of
-    from stpp.domain import Box
-    from stpp.events import Window
-    from stpp.runs import new_run, peak_memory_mb
+    from stpp.outputs import new_run
+    from stpp.runs import fit_facts, train
 
-    known, rejects = session.read(events)
-    span = known.span
-    if known.t[0] == known.t[-1] and not (start and end):
-        raise ValueError(
-            f"all events of {events} are at one time ({len(known):,}): say when to train, --start and --end"
-        )
-    window = Window(day_of(start, known.epoch) if start else span.start, day_of(end, known.epoch) if end else span.end)
-    training = known.between(window)
-    if not len(training):
-        dates = f"{known.date(span.start):%Y-%m-%d %H:%M} to {known.date(span.end):%Y-%m-%d %H:%M}"
-        raise ValueError(f"no events from --start to --end: those of {events} are of {dates}")
-    domain = box or Box.around(training.x)
-    unfitted = _model(model, domain, **options)
     with new_run(output, force=session.force) if output else nullcontext() as directory:
-        inside = known.before(window.end).inside(domain)
-        if outside := len(training) - len(inside.between(window)):
-            session.log(f"{outside:,} of {len(training):,} training events lie outside the box and are left out")
-        fitted = unfitted.fit(inside, window)
+        fitted, window, notes = train(model, source.events, **settings)
         if directory:
             fitted.save(directory)
-            session.record(directory, events, known, rejects, window=[window.start, window.end], box=domain.to_list())
-    result = fitted.result
-    assert result is not None, "every fit reports"
-    values: dict[str, Any] = {"model": model}
-    for key in ("n_events", "log_likelihood", "aic", "background_rate", "branching_ratio", "seconds"):
-        values[key] = getattr(result, key)
-    values["peak_memory_mb"] = peak_memory_mb()
-    values["parameters"] = {name: dataclasses.asdict(p) for name, p in result.parameters.items()}
-    session.show(values, result.summary(f"{model} fitted to {events}"))
+            session.record(directory, source, window=[window.start, window.end], box=fitted.domain.to_list())
+    session.log(*notes)
+    assert fitted.result is not None, "every fit reports"
+    session.show(fit_facts(fitted), fitted.result.summary(f"{model} fitted to {source.path}"))
 
 
 @verb
 @click.argument("run", type=PATH)
 @click.option("--at", required=True, metavar="DATE", help="Issue time; nothing from then on is looked at.")
-@click.option(
-    "--horizon", type=_duration, default="7d", show_default=True, metavar="DURATION", help="Length of the forecast."
-)
+@click.option("--horizon", type=_duration, default="7d", metavar="DURATION", help="Its length.", show_default=True)
 @GRID
 @click.option("-o", "--output", type=PATH, metavar="FILE.nc", help="Write the forecast as NetCDF.")
 @click.option("--events", type=PATH, help="The history, if not the file that the model was fitted to.")
+@COLUMNS
 def forecast(
-    session: Session, run: Path, at: str, horizon: float, grid: int, output: Path | None, events: Path | None
+    session: Session,
+    run: Path,
+    at: str,
+    horizon: float,
+    grid: int,
+    output: Path | None,
+    events: Path | None,
+    **reading: Any,
 ) -> None:
-    """Forecast how many events will fall where, from the history before a date."""
-    from stpp.columns import day_of
-    from stpp.domain import MAX_GRID_DIMENSIONS, Grid
-    from stpp.events import Window
+    """Forecast how many events will fall where, from the history before a date.
+
+    Events are read as they were for the fit, unless --time, --coords or --weight say otherwise.
+    """
+    from stpp.domain import MAX_GRID_DIMENSIONS
     from stpp.intensity import Forecast
-    from stpp.runs import load_run, new_file
+    from stpp.outputs import new_file
+    from stpp.runs import forecast_facts, forecast_lines, load_run
 
     fitted = load_run(run)
-    source, model, domain = events or fitted.source, fitted.model, fitted.model.domain
-    known, _ = session.read(source)
-    if fitted.has_changed(source):
-        session.log(f"{source} is not, or no longer, the file that the model was fitted to")
-    if known.d != domain.d:
-        raise ValueError(f"{source} has {known.d} dimensions, the model {domain.d}: give the events it was fitted to")
-    issue = day_of(at, known.epoch)
-    if issue < fitted.window.end and not session.force:
-        trained = f"{known.date(fitted.window.end):%Y-%m-%d %H:%M}"
-        raise ValueError(
-            f"the model was trained to {trained}, so it has seen what comes after {at}: choose a later --at"
-        )
-    if issue - known.t[-1] > horizon:
-        session.log(f"the events end {issue - known.t[-1]:.3g} days before --at; from then on none are assumed")
-    cells = Grid.over(domain, grid) if domain.d <= MAX_GRID_DIMENSIONS else None
-    if output and not cells:
-        raise ValueError(f"-o writes a grid, and there is none over {domain.d} dimensions: leave it out")
+    if output and (d := fitted.model.domain.d) > MAX_GRID_DIMENSIONS:
+        raise ValueError(f"-o writes a grid, and there is none over {d} dimensions: leave it out")
+    named = {key: value for key, value in reading.items() if value is not None}
+    source = session.read(events or fitted.source, fitted.reading | named)
     with new_file(output, force=session.force) if output else nullcontext() as temporary:
-        issued = model.forecast(Window(issue, issue + horizon), known.before(issue).inside(domain), cells)
+        issued, notes = fitted.forecast(source, at, horizon, grid, seen_too=session.force)
         if temporary and isinstance(issued, Forecast):
-            issued.to_xarray(known).to_netcdf(temporary, engine="h5netcdf")
-    top = _highest(issued, known.axes) if isinstance(issued, Forecast) else []
-    values = {"model": model.name, "issue_time": known.date(issue).isoformat(), "horizon_days": horizon}
-    lines = [f"{issued.total:,.1f} events expected in {horizon:g} days from {known.date(issue):%Y-%m-%d %H:%M} UTC"]
-    lines += [f"{'most of them at':32}  expected  times uniform"] if top else []
-    for cell in top:
-        place = ", ".join(f"{axis} {cell[axis]:.4g}" for axis in known.axes)
-        lines.append(f"  {place:30}  {cell['expected_count']:8.4g}  {cell['relative_density']:13.2f}")
-    session.show(values | {"expected_count": issued.total, "highest": top}, "\n".join(lines))
-
-
-def _highest(forecast: Forecast, axes: tuple[str, ...], k: int = 5) -> list[dict[str, float]]:
-    """The k cells with the highest expected counts."""
-    order = forecast.counts.argsort(axis=None)[::-1][:k]
-    places = forecast.grid.points()[order]
-    values = zip(places.tolist(), forecast.counts.flat[order], forecast.density.flat[order], strict=True)
-    return [
-        dict(zip(axes, place, strict=True)) | {"expected_count": float(n), "relative_density": float(g)}
-        for place, n, g in values
-    ]
+            issued.to_xarray(source.events).to_netcdf(temporary, engine="h5netcdf")
+    session.log(*notes)
+    facts = forecast_facts(issued, source.events)
+    session.show(facts, "\n".join(forecast_lines(facts, source.events.axes)))
 
 
 @verb
-@click.argument("events", type=PATH)
+@reads_events
 @click.option("--models", required=True, type=_names, metavar="A,B,…", help="Models to compare.")
 @click.option("--train-start", required=True, metavar="DATE", help="Training starts; earlier events are history only.")
 @click.option("--test-start", required=True, metavar="DATE", help="The first forecast is issued.")
 @click.option("--test-end", required=True, metavar="DATE", help="The last forecast window ends by then.")
 @click.option("--step", required=True, type=_duration, metavar="DURATION", help="From one forecast to the next.")
 @click.option("--horizon", type=_duration, metavar="DURATION", help="Length of each forecast; the step by default.")
-@click.option(
-    "--history",
-    type=_look_back,
-    default="expanding",
-    show_default=True,
-    metavar="expanding|60d",
-    help="Look back so far.",
-)
+@click.option("--history", type=_look_back, default="expanding", metavar="expanding|60d", help="Look back so far.")
 @GRID
 @BOX
+@HAWKES
 @click.option("--zoom", type=_box, metavar="LO,HI,…", help="Score events in this box only; training sees everything.")
 @click.option("--refit", type=int, metavar="K", help="Fit anew every K windows; only once by default.")
 @click.option("--reference", default="historical-average", show_default=True, help="What gain is measured against.")
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for scores, forecasts and the report.")
 def evaluate(
     session: Session,
-    events: Path,
+    source: Source,
     models: tuple[str, ...],
     train_start: str,
     test_start: str,
     test_end: str,
     box: Box | None,
     output: Path | None,
+    kernel: str | None,
+    productivity: str | None,
     **settings: Any,
 ) -> None:
     """Backtest models on rolling forecasts and rank them by information gain."""
@@ -446,25 +365,28 @@ def evaluate(
     from evaluation import Plan, backtest, leaderboard, write_report
     from stpp.columns import day_of
     from stpp.events import Window
-    from stpp.runs import new_run, write_forecasts
+    from stpp.models import make_models
+    from stpp.outputs import new_run
+    from stpp.runs import write_forecasts
 
-    known, rejects = session.read(events)
+    known = source.events
     train, first, end = (day_of(date, known.epoch) for date in (train_start, test_start, test_end))
     plan = Plan(train, Window(first, end), **settings)
-    domain = box or plan.domain(known)
-    horizon = plan.horizon or plan.step
-    contenders = {name: _model(name, domain, horizon) for name in dict.fromkeys((plan.reference, *models))}
+    domain, names = box or plan.domain(known), dict.fromkeys((plan.reference, *models))
+    contenders = make_models(names, domain, plan.horizon or plan.step, kernel=kernel, productivity=productivity)
     with new_run(output, force=session.force) if output else nullcontext() as directory:
         rng = np.random.default_rng(session.seed)
         result = backtest(known, contenders, plan, rng=rng, progress=session.progress())
         if directory:
             result.table.to_parquet(directory / "scores.parquet", index=False)
             write_forecasts(directory / "forecasts.nc", result.last, result.last_events)
-            write_report(result, directory, title=f"Forecasts of {events.name}")
-            session.record(directory, events, known, rejects, box=domain.to_list(), models=list(contenders))
+            write_report(result, directory, title=f"Forecasts of {source.path.name}")
+            session.record(directory, source, box=domain.to_list(), models=list(contenders))
     session.show(result.to_json_dict(), leaderboard(result))
     if output:
-        session.log(f"\nreport     {output / 'report.md'}\nmap        {output / 'forecast.png'}")
+        session.log(f"\nreport     {output / 'report.md'}")
+        if (output / "forecast.png").exists():
+            session.log(f"map        {output / 'forecast.png'}")
 
 
 @verb
@@ -481,36 +403,23 @@ def models(session: Session) -> None:
 @click.option("--planted", is_flag=True, help="The bundled sample, whose truth is known, instead of real tweets.")
 def demo(session: Session, output: Path, planted: bool) -> None:
     """Ingest, fit, forecast and evaluate 20,761 real tweets of 2009 to 2018 (or --planted)."""
-    from stpp.demo import beside_truth, bundled_sample, write_tweets
+    from stpp.demo import beside_truth, steps, write_tweets
 
     if output.exists() and not session.force:
         raise ValueError(f"{output} exists: --force overwrites what an earlier demo left in it")
     output.mkdir(parents=True, exist_ok=True)
-    events, run, week = output / "events.parquet", output / "run", output / "forecast.nc"
-    if planted:
-        source, embed = bundled_sample(), ""
-        start, split, end, step, horizon = "0", "40", "59", "1d", "1d"
-    else:
-        source, embed = output / "posts.csv", "--embed lsa --space-until 2016-10-05"
-        start, split, end, step, horizon = "2013-01-01", "2016-10-05", "2017-11-22", "7d", "7d"
-        write_tweets(source)
-    steps = [
-        f"ingest {source} -o {events} {embed}",
-        f"fit hawkes {events} -o {run} --start {start} --end {split}",
-        f"forecast {run} --at {end} --horizon {horizon} -o {week}",
-        f"evaluate {events} --models uniform,historical-average,decaying-kde,hawkes -o {output / 'evaluation'} "
-        f"--train-start {start} --test-start {split} --test-end {end} --step {step}",
-    ]
+    if not planted:
+        write_tweets(output)
     flags = {"--force": session.force, "--quiet": session.quiet, f"--seed={session.seed}": True}
-    for line in steps:
-        session.log(f"\n$ stpp {line}")
-        words = [*shlex.split(line), *(flag for flag, given in flags.items() if given)]
-        last = line is steps[-1]  # its leaderboard is the demo's result, the rest is log
+    for words in (commands := steps(output, planted=planted)):
+        session.log(f"\n$ stpp {shlex.join(words)}")
+        words += [flag for flag, given in flags.items() if given]
+        last = words is commands[-1]  # its leaderboard is the demo's result, the rest is log
         with (
             redirect_stdout(sys.stdout if last else StringIO() if session.quiet else sys.stderr),
             main.make_context("stpp", [*words, "--json"] if session.as_json and last else words) as context,
         ):
             main.invoke(context)
     if planted:
-        session.log(f"\n{beside_truth(run, week, session.read(events)[0])}")
-    session.log(f"\nforecast   {week}\nfinished in {time.perf_counter() - session.started:.0f} s")
+        session.log(f"\n{beside_truth(output / 'run')}")
+    session.log(f"\nforecast   {output / 'forecast.nc'}\nfinished in {time.perf_counter() - session.started:.0f} s")

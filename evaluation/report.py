@@ -9,8 +9,9 @@ import numpy as np
 
 from evaluation.backtest import BacktestResult
 from evaluation.comparison import ENOUGH_WINDOWS
-from stpp.fitting import ROUGH_FIT
+from stpp.columns import in_words
 from stpp.intensity import Forecast
+from stpp.runs import ROUGH_FIT
 
 COLUMNS = (
     "model",
@@ -67,7 +68,8 @@ def write_report(result: BacktestResult, directory: Path, *, title: str = "Forec
     table += ["| " + " | ".join(row) + " |" for row in _rows(result)]
     pictures = []
     if _draw_forecast(result, best, directory / "forecast.png"):
-        pictures += [f"The forecast of {best} for the last window with events, and the events that came.", ""]
+        beside = "" if best == result.plan.reference or result.domain.d != 2 else ", alone and against the reference"
+        pictures += [f"The forecast of {best} for the last window with events{beside}; dots are what came.", ""]
         pictures += ["![forecast of the last window with its events](forecast.png)", ""]
     else:
         pictures += [f"No map: the domain has {result.domain.d} dimensions, and maps are drawn for up to 3.", ""]
@@ -100,7 +102,7 @@ def _scored(result: BacktestResult) -> list[str]:
     counts, plan = result.counts, result.plan
     gain = result.gains[plan.reference]
     where = "in the zoom box" if plan.zoom is not None else "in the domain"
-    windows = f"{counts['scored']} windows of {_days(plan.horizon or plan.step)}"
+    windows = f"{counts['scored']} windows of {in_words(plan.horizon or plan.step)}"
     lines = [
         f"{windows}, {counts['events']:,} events {where} scored; "
         f"gain in nats per event over {plan.reference}, mean over windows",
@@ -111,7 +113,7 @@ def _scored(result: BacktestResult) -> list[str]:
         lines.append(f"{counts['outside']:,} events outside the domain have no relative density: no score counts them")
     table = result.table
     for name, count in table.loc[~table["converged"], "model"].value_counts(sort=False).items():
-        lines.append(f"the fit of {name} behind {count} windows did not converge, so it may do better: {ROUGH_FIT}")
+        lines.append(f"{count} windows of {name} rest on a fit that did not converge: {ROUGH_FIT}")
     if gain.approximate:
         few = f"{gain.windows} windows, fewer than {ENOUGH_WINDOWS}"
         lines.append(f"intervals are approximate: {few} (blocks of {gain.block_length})")
@@ -121,7 +123,7 @@ def _scored(result: BacktestResult) -> list[str]:
 def _setup(result: BacktestResult) -> list[str]:
     """How the backtest was run, one line each."""
     plan, date, axes = result.plan, result.last_events.date, result.last_events.axes
-    past = "everything before the issue time" if plan.history is None else f"the last {_days(plan.history)}"
+    past = "everything before the issue time" if plan.history is None else f"the last {in_words(plan.history)}"
     fits = "once, before the first window" if plan.refit is None else f"anew every {plan.refit} windows"
     sides = [
         f"{name} [{lo:g}, {hi:g}]" for name, lo, hi in zip(axes, result.domain.low, result.domain.high, strict=True)
@@ -130,7 +132,7 @@ def _setup(result: BacktestResult) -> list[str]:
     lines = [
         f"training from {date(plan.training.start):%Y-%m-%d %H:%M}, test {date(plan.test.start):%Y-%m-%d %H:%M} to "
         f"{date(plan.test.end):%Y-%m-%d %H:%M} (UTC)",
-        f"a forecast of {_days(plan.horizon or plan.step)} every {_days(plan.step)}, from {past}; fitted {fits}",
+        f"a forecast of {in_words(plan.horizon or plan.step)} every {in_words(plan.step)}, from {past}; fitted {fits}",
         f"domain {' × '.join(sides)} in map units, "
         + (f"{plan.grid} cells per axis" if result.domain.d <= 3 else "no grid: densities evaluated at the events"),
         f"intervals: paired circular block bootstrap over windows, blocks of {gain.block_length}",
@@ -144,22 +146,22 @@ def _signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no "-0.000"
 
 
-def _days(length: float) -> str:
-    return "1 day" if length == 1 else f"{length:g} days"
-
-
 def _draw_forecast(result: BacktestResult, model: str, path: Path) -> bool:
-    """Draw the model's last forecast with its events; False where there is no grid to draw."""
+    """Draw the model's last forecast, in 2-d also against the reference's; False where there is no grid to draw."""
     from matplotlib.figure import Figure
 
-    from stpp.plotting import house_style, plot_forecast
+    from stpp.plotting import house_style, map_size, plot_contrast, plot_forecast
 
-    forecast = result.last[model]
-    if not isinstance(forecast, Forecast):
+    forecast, reference = result.last[model], result.last[result.plan.reference]
+    if not isinstance(forecast, Forecast) or not isinstance(reference, Forecast):
         return False
+    panels = 1 + (forecast is not reference and result.domain.d == 2)
     with house_style():
-        figure = Figure()
-        plot_forecast(forecast, result.last_events, ax=figure.subplots())
+        figure = Figure(figsize=map_size(result.domain, panels))
+        left, *right = figure.subplots(1, panels, squeeze=False).ravel()
+        plot_forecast(forecast, result.last_events, ax=left)
+        for ax in right:
+            plot_contrast(forecast, reference, result.last_events, ax=ax)
         figure.savefig(path)
     return True
 

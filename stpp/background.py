@@ -28,9 +28,21 @@ def component_density(
     kernel's mass inside the box (computed unless given); uniform where there is no history.
     """
     inside = box.kernel_mass(history.x, bandwidth) if mass is None else mass
-    sums = decayed_sums(history.t, history.x, history.weight / inside, t, x, decay, bandwidth).value
-    total = decayed_totals(history.t, history.weight, t, decay)
-    return np.divide(sums, total, out=np.full(len(t), 1 / box.volume), where=total > 0)
+    now = _just_after_last(history.t, t)
+    sums = decayed_sums(history.t, history.x, history.weight / inside, now, x, decay, bandwidth).value
+    total = decayed_totals(history.t, history.weight, now, decay)
+    return np.asarray(np.divide(sums, total, out=np.full(len(t), 1 / box.volume), where=total > 0))
+
+
+def _just_after_last(history_t: Array, t: Array) -> Array:
+    """(n,) the moment after the last event before each sorted t_i, or t_i where there is none.
+
+    A normalised density is the same there, and however long the silence since, nothing has decayed to 0.
+    """
+    last = np.searchsorted(history_t, t, side="left") - 1
+    if not len(history_t):
+        return t
+    return np.asarray(np.where(last >= 0, np.nextafter(history_t[last], np.inf), t))
 
 
 @dataclass(frozen=True)
@@ -84,17 +96,18 @@ class KernelMixture:
         return out
 
     def sample(self, n: int, history: Events, t: float, rng: np.random.Generator) -> Array:
-        """(n, d) places drawn from the density at time ``t``."""
+        """(n, d) places drawn from the density at time ``t``, given the history before it."""
         uniform = self.box.sample(n, rng)
-        if len(history) == 0:
+        past = history.before(t)
+        if len(past) == 0:
             return uniform
         component = rng.choice(len(self.shares) + 1, size=n, p=np.append(self.shares, self.uniform) / _sum1(self))
         for c, (decay, bandwidth) in enumerate(zip(self.decays, self.bandwidths, strict=True)):
             rows = np.flatnonzero(component == c)
-            w = history.weight * np.exp(-decay * (t - history.t))
+            w = past.weight * np.exp(-decay * (past.t[-1] - past.t))
             if len(rows) == 0 or w.sum() <= 0:
                 continue
-            centres = history.x[rng.choice(len(history), size=len(rows), p=w / w.sum())]
+            centres = past.x[rng.choice(len(past), size=len(rows), p=w / w.sum())]
             uniform[rows] = self.box.scatter(centres, bandwidth, rng)
         return uniform
 
@@ -148,28 +161,30 @@ class RunningMixture:
         self._fields = [DecayedField(m.box, b, h) for b, h in zip(m.decays, m.bandwidths, strict=True)]
         self._totals = [0.0] * len(self._fields)
 
-    def advance(self, new: Events, until: float) -> None:
-        """Take in the events between the last call and ``until``."""
-        lapse = until - self._time
+    def advance(self, new: Events) -> None:
+        """Take in the events since the last call; the density does not change after the last of them."""
+        if len(new) == 0:
+            return
+        now = float(new.t[-1])
+        lapse = now - self._time
 
         def move(c: int) -> None:
             decay, bandwidth = self.mixture.decays[c], self.mixture.bandwidths[c]
             mass = self.mixture.box.kernel_mass(new.x, bandwidth)
-            self._fields[c].advance(new.t, new.x, new.weight / mass, until)
+            self._fields[c].advance(new.t, new.x, new.weight / mass, now)
             kept = self._totals[c] * math.exp(-decay * lapse) if self._totals[c] else 0.0
-            self._totals[c] = kept + float(np.sum(new.weight * np.exp(-decay * (until - new.t))))
+            self._totals[c] = kept + float(np.sum(new.weight * np.exp(-decay * (now - new.t))))
 
         in_threads(move, range(len(self._fields)))
-        self._time = until
+        self._time = now
 
     @one_blas_thread
     def cell_shares(self, grid: Grid) -> Array:
         """``grid.shape`` share of the density in each cell; sums to 1."""
         out = np.full(grid.shape, self.mixture.uniform / grid.cells)
         for running, total, share in zip(self._fields, self._totals, self.mixture.shares, strict=True):
-            part = running.cell_means(grid) * (grid.cell_volume / total) if total > 0 else np.full(grid.shape, 1 / grid.cells)
-            out += share * part
-        return out / out.sum()
+            out += share * (running.cell_means(grid) * (grid.cell_volume / total) if total > 0 else 1 / grid.cells)
+        return np.asarray(out / out.sum())
 
 
 @dataclass(frozen=True)
@@ -192,7 +207,7 @@ class GroundRate:
         if self.share == 0:
             return np.full(len(t), self.mean)
         recent = self.decay * decayed_totals(history.t, np.ones(len(history)), t, self.decay)
-        return (1 - self.share) * self.mean + self.share * recent
+        return np.asarray((1 - self.share) * self.mean + self.share * recent)
 
     def intervals(self, window: Window, history: Events) -> Array:
         """(n + 1,) ∫ of the rate inside the window before the first event and after each event until the next."""
@@ -213,7 +228,7 @@ class GroundRate:
 
 def interval_edges(window: Window, t: Array) -> Array:
     """(n + 2,) the window's start, the event times and its end, all clipped to the window."""
-    return np.clip(np.concatenate([[window.start], t, [window.end]]), window.start, window.end)
+    return np.asarray(np.clip(np.concatenate([[window.start], t, [window.end]]), window.start, window.end))
 
 
 def decayed_intervals(window: Window, t: Array, weight: Array, decay: float) -> Array:

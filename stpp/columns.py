@@ -248,6 +248,12 @@ def day_of(when: str | float, epoch: str) -> float:
     return (moment - datetime.fromisoformat(epoch)) / timedelta(days=1)
 
 
+def in_words(days: float) -> str:
+    """A length of time for people: 7 days, 6 hours, 1 day."""
+    number, unit = (days, "day") if days >= 1 else (24 * days, "hour")
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
+
+
 def ids(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
     """Ids as int64 where all are whole numbers, else as text; never through a float, which keeps 53 bits only.
 

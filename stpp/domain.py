@@ -146,7 +146,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         if len(self.shape) != self.box.d or any(n < 1 for n in self.shape):
-            raise ValueError(f"a grid over {self.box.d} dimensions needs {self.box.d} sides of ≥ 1 cell, got {self.shape}")
+            d = self.box.d
+            raise ValueError(f"a grid over {d} dimensions needs {d} sides of ≥ 1 cell, got {self.shape}")
         cells = math.prod(self.shape)
         if self.box.d > MAX_GRID_DIMENSIONS or cells > MAX_GRID_CELLS:
             sides = " × ".join(str(n) for n in self.shape)
@@ -168,7 +169,7 @@ class Grid:
     @property
     def spacing(self) -> Array:
         """(d,) cell sides in map units."""
-        return self.box.widths / np.asarray(self.shape)
+        return np.divide(self.box.widths, self.shape)
 
     @property
     def cell_volume(self) -> float:
@@ -178,7 +179,8 @@ class Grid:
     @cached_property
     def edges(self) -> tuple[Array, ...]:
         """Per axis, the (n + 1,) cell edges."""
-        return tuple(np.linspace(lo, hi, n + 1) for lo, hi, n in zip(self.box.low, self.box.high, self.shape, strict=True))
+        sides = zip(self.box.low, self.box.high, self.shape, strict=True)
+        return tuple(np.linspace(lo, hi, n + 1) for lo, hi, n in sides)
 
     @cached_property
     def centres(self) -> tuple[Array, ...]:

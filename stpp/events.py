@@ -72,7 +72,7 @@ class Events:
 
     t: Array
     x: Array
-    weight: Array = field(default=None)  # type: ignore[assignment]
+    weight: Array = field(default=None)  # type: ignore[arg-type]
     author: NDArray[np.int64] | None = None
     authors: tuple[str, ...] = ()
     parent: NDArray[np.int64] | None = None
@@ -167,7 +167,7 @@ class Events:
         )
 
     def rows(self, start: int, stop: int) -> Events:
-        """Rows [start, stop) without copying the columns."""
+        """Rows [start, stop) without copying the columns; parents left out become −1."""
         if (start, stop) == (0, len(self)):
             return self
         part = object.__new__(Events)
@@ -179,6 +179,7 @@ class Events:
         if self.parent is not None:
             parent = self.parent[start:stop]
             values["parent"] = np.where((parent >= start) & (parent < stop), parent - start, -1)
+            values["parent"].setflags(write=False)
         for name, value in values.items():
             object.__setattr__(part, name, value)
         return part
@@ -204,7 +205,7 @@ class Events:
         return self.take(np.sort(rng.choice(len(self), size=n, replace=False)))
 
     def then(self, later: Events) -> Events:
-        """These events followed by others that start no earlier than the last of these; parents and marks are not kept."""
+        """These events followed by others that start no earlier; parents and marks are not kept."""
         return Events(
             np.concatenate([self.t, later.t]),
             np.concatenate([self.x, later.x]),

@@ -20,6 +20,9 @@ CHUNK = 65_536
 MAX_TARGETS = 100_000
 """Events that a mixture's shares are learned from; more only cost time."""
 
+GAP = 1e-9
+"""Nats per event; a concave fit that can gain less has converged."""
+
 MAX_STEPS = 100
 """Newton steps of a concave fit; ten are plenty."""
 
@@ -106,7 +109,7 @@ class ConcaveFit:
     weights : (K,)
     log_likelihood : at ``weights``
     information : (K, K) observed information, −∂²ℓ/∂w∂wᵀ
-    gap : largest violation of the Karush–Kuhn–Tucker conditions, per event
+    gap : log-likelihood that the last quadratic model, under w ≥ 0, still saw to gain, nats per event
     """
 
     weights: Array
@@ -116,8 +119,8 @@ class ConcaveFit:
 
     @property
     def converged(self) -> bool:
-        """Whether no weight could move and gain more than one part in 10⁵ per event."""
-        return self.gap < 1e-5
+        """Whether nothing is left to gain."""
+        return self.gap < GAP
 
     def standard_errors(self) -> Array:
         """(K,) from the inverse information of the positive weights; NaN for those at 0."""
@@ -162,7 +165,7 @@ def concave_weights(
         target, _ = nnls(factor.T, np.linalg.solve(factor, ridge @ w + gradient), maxiter=100 * k)
         step = target - w
         slope = float(gradient @ step)
-        if slope < 1e-9 * m.sum():
+        if slope < GAP * m.sum():
             break
         size = 1.0
         while size > 1e-8:
@@ -173,10 +176,7 @@ def concave_weights(
             size /= 2
         else:
             break
-    gradient, information = _derivatives(columns, w, scale, m)
-    gradient = gradient / m.sum() - 1
-    gap = float(max(gradient.max(), np.abs(w * gradient).max()))  # dual feasibility, complementary slackness
-    return ConcaveFit(w * scale, value, information / np.outer(scale, scale), gap)
+    return ConcaveFit(w * scale, float(value), information / np.outer(scale, scale), slope / float(m.sum()))
 
 
 def _log_likelihood(columns: Array, w: Array, m: Array) -> float:
@@ -204,7 +204,7 @@ def bandwidth_ladder(events: Events, step: float = math.sqrt(2)) -> Array:
     Multivariate Density Estimation, eq. 6.42).
     """
     spread = float(np.sqrt(events.x.var(axis=0).mean()))
-    if spread == 0:
+    if spread <= 1e-12 * np.abs(events.x).max():  # all at one place, but for rounding
         spread = 1.0
     finest = spread * len(events) ** (-1 / (events.d + 4)) / 8
     count = int(math.ceil(math.log(spread / finest) / math.log(step)))
@@ -212,9 +212,9 @@ def bandwidth_ladder(events: Events, step: float = math.sqrt(2)) -> Array:
 
 
 def half_life_ladder(shortest: float, longest: float, step: float, most: int) -> Array:
-    """Half-lives in days from the shortest up by factors of ``step`` until the longest, at most ``most``."""
-    count = 1 + max(0, math.ceil(math.log(max(longest / shortest, 1.0)) / math.log(step) - 1e-9))
-    return shortest * step ** np.arange(min(count, most), dtype=float)
+    """Half-lives in days from the shortest to the longest, by factors of at least ``step``, at most ``most`` of them."""
+    ratio = max(longest / shortest, 1.0)
+    return np.geomspace(shortest, shortest * ratio, min(most, 1 + round(math.log(ratio) / math.log(step))))
 
 
 def memory_ladder(events: Events, horizon: float) -> list[float]:
@@ -225,7 +225,7 @@ def memory_ladder(events: Events, horizon: float) -> list[float]:
 
 def issue_times(t: Array, start: float, horizon: float) -> Array:
     """(n,) start of the forecast window of length ``horizon`` that each time falls in, counted from ``start``."""
-    return start + np.floor((t - start) / horizon) * horizon
+    return np.minimum(start + np.floor((t - start) / horizon) * horizon, t)  # rounding must not put it after t
 
 
 def training_targets(events: Events, window: Window) -> NDArray[np.int64]:

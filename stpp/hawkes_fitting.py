@@ -33,6 +33,9 @@ A Gaussian displacement wider than that ignores where posts fall at all and only
 bandwidth, whose offspring follow the density, say it better.
 """
 
+SHORT_GAP = 0.25
+"""Quantile of the gaps between events that the shortest half-life is."""
+
 MOST_HALF_LIVES = 8
 HALF_LIFE_STEP = 4.0
 MOST_BANDWIDTHS = 5
@@ -140,9 +143,11 @@ def fit_dictionary(
 
 
 def _dictionary(past: Events, inside: Events, window: Window, place: KernelMixture) -> list[TriggeringKernel]:
-    """Half-lives from the mean gap between events to a quarter of the window × local bandwidths, and anywhere."""
-    gap = window.duration / len(inside)
-    half_lives = half_life_ladder(gap, window.duration / 4, HALF_LIFE_STEP, MOST_HALF_LIVES)
+    """Half-lives from a short gap between events to a quarter of the window × local bandwidths, and anywhere."""
+    gaps = np.diff(inside.t)
+    gaps = gaps[gaps > 0]
+    short = float(np.quantile(gaps, SHORT_GAP)) if len(gaps) else window.duration
+    half_lives = half_life_ladder(short, window.duration / 4, HALF_LIFE_STEP, MOST_HALF_LIVES)
     ladder = bandwidth_ladder(past)
     local = ladder
     if len(place.shares):

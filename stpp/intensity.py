@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -254,7 +255,7 @@ class IntensityModel(ABC):
             elif isinstance(value, Box):
                 values[f.name] = value.to_list()
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-                values[f.name] = dataclasses.asdict(value)
+                values[f.name] = {k: v for k, v in dataclasses.asdict(value).items() if k != "seconds"}  # no clock's word
             else:
                 values[f.name] = value
         text = json.dumps({"format": 1, "model": self.name, "parameters": values, "arrays": sorted(arrays)}, indent=1)
@@ -289,5 +290,5 @@ def load_model(directory: Path) -> IntensityModel:
         return cls(**listed)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a model that stpp can read ({error!s:.80}): fit it again") from error

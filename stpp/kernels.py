@@ -30,7 +30,7 @@ class TriggeringKernel:
 
     @property
     def half_life(self) -> float:
-        """ln 2 / β, days."""
+        """Half-life of the excitation, ln 2 / β, days."""
         return math.log(2) / self.decay
 
     @property
@@ -74,4 +74,4 @@ def log_mark(events: Events, mark: str) -> Array:
 
 def mark_of(log: Array, mark: str) -> Array:
     """(n,) the mark whose logarithm :func:`log_mark` gave."""
-    return log / math.log(10) if mark.lower() in MAGNITUDES else np.expm1(log)
+    return log / math.log(10) if mark.lower() in MAGNITUDES else np.maximum(np.expm1(log), 0.0)

@@ -78,7 +78,7 @@ def grid_cost(
         return math.inf
     ratio, width = resolution(d, tol)
     side = 2 * math.ceil(width * ratio / math.sqrt(2))
-    stencil = 250 * d + 20 * side ** (d - 1) + 0.6 * side**d
+    stencil: float = 250 * d + 20 * side ** (d - 1) + 0.6 * side**d
     rescalings = min(decays / RESCALE_AT, sources)
     dear = 1.6 if derivatives else 1.0
     strips = _strips(extent[0], Lattice.covering(np.zeros(d), extent, bandwidth, tol).reach, targets)
@@ -276,6 +276,8 @@ def _sweep(
                             for c in range(2 * half):
                                 late_row[nodes[2] + c] += v * lapse * weights[2, c]
             j += 1
+        if j == 0:
+            continue  # nothing yet: the value stays 0
         _stencils(x, i, origin, start, step, half, sharpness, d, table, nodes, weights)
         lapse = t[i] - t_ref
         unscale = scale * math.exp(-decay * lapse)

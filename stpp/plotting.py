@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import FuncFormatter
 
-from stpp.domain import Array
+from stpp.columns import in_words
+from stpp.domain import Array, Box, Grid
 from stpp.events import Events
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ DIFFERENCES = ("information_gain", "overconfidence")
 
 MARKERS = "os^Dv<>"
 
+FAINT = 0.999
+"""Share of the cells that the colours of a map tell apart; the few highest cells, often one, share the last colour."""
+
+CONTRAST = 3.0
+"""Powers of 2 that the colours of a contrast reach to, at most."""
+
 SQUARE_WITHIN = 3.0
 """Axes are drawn to one scale while the longer is at most this many times the shorter."""
 
@@ -52,8 +60,8 @@ def plot_forecast(
 ) -> Axes:
     """The relative density of a forecast, with the events that came on top.
 
-    A map in 2-d (colours on a square-root scale, so that the feet of peaks show too); in 1-d a line above a rug of
-    events; in 3-d the map of the mean over the last axis.
+    A map in 2-d (colours on a square-root scale, so that the feet of peaks show too, and up to the 99.9 % quantile);
+    in 1-d a line above a rug of events; in 3-d the map of the mean over the last axis.
 
     Parameters
     ----------
@@ -76,9 +84,45 @@ def plot_forecast(
         if d == 1:
             _draw_line(forecast, x, ax)
         else:
-            _draw_map(forecast, x, ax)
+            field = forecast.density if d == 2 else forecast.density.mean(axis=2)
+            norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(field, FAINT)))
+            _draw_map(field, forecast.grid, x, ax, norm, DENSITY_LABEL, extend="max")
             ax.set_ylabel(f"{names[1]} (map units)")
     return ax
+
+
+def plot_contrast(forecast: Forecast, reference: Forecast, events: Events, *, ax: Axes | None = None) -> Axes:
+    """Where a 2-d forecast expects more, and less, than a reference: the ratio of their densities, in powers of 2.
+
+    Parameters
+    ----------
+    forecast, reference : on the same 2-d grid, both positive (a floor sees to it)
+    events : what came; those outside the domain are not drawn
+    ax : where to draw; by default a new figure
+
+    Returns
+    -------
+    the axes drawn on
+    """
+    ratio = np.log2(forecast.density / reference.density)
+    limit = float(np.clip(np.quantile(np.abs(ratio), FAINT), 0.1, CONTRAST))
+    norm, label = Normalize(-limit, limit), f"density / {reference.model}'s"
+    with house_style():
+        ax = ax if ax is not None else plt.subplots()[1]
+        ax.set_title(f"more (orange) and less (purple)\nthan {reference.model}")
+        ax.set_xlabel(f"{events.axes[0]} (map units)")
+        x = events.inside(forecast.grid.box).x
+        _draw_map(
+            ratio, forecast.grid, x, ax, norm, label, cmap="PuOr_r", extend="both", ticks=lambda v, _: f"{2**v:.2g}×"
+        )
+    return ax
+
+
+def map_size(box: Box, panels: int) -> tuple[float, float]:
+    """Width and height in inches of a figure of maps side by side, to the scale of a box."""
+    width, height = box.widths[:2] if box.d > 1 else (4, 3)
+    panel = 4.6 * float(np.clip(width / height, 1 / SQUARE_WITHIN, SQUARE_WITHIN))
+    return panels * (panel + 2.2), 4.6 + 1.3
 
 
 def plot_windows(table: pd.DataFrame, score: str = "information_gain", *, ax: Axes | None = None) -> Axes:
@@ -124,12 +168,12 @@ def plot_windows(table: pd.DataFrame, score: str = "information_gain", *, ax: Ax
 
 def _title(forecast: Forecast, events: Events | None, shown: int, how: str) -> str:
     """Two lines: which model (and how a third axis was taken away), then which window and how many events."""
-    days = f"{forecast.window.duration:g} day{'' if forecast.window.duration == 1 else 's'}"
+    days = in_words(forecast.window.duration)
     if events is None:
         return f"{forecast.model}{how}\nforecast of {days}"
     start = events.date(forecast.window.start)
     when = f"{start:%Y-%m-%d}" if start.hour == start.minute == 0 else f"{start:%Y-%m-%d %H:%M}"
-    return f"{forecast.model}{how}\n{days} from {when}, {shown:,} events"
+    return f"{forecast.model}{how}, {days} from {when}\nand the {shown:,} events that came"
 
 
 def _draw_line(forecast: Forecast, x: Array, ax: Axes) -> None:
@@ -141,12 +185,19 @@ def _draw_line(forecast: Forecast, x: Array, ax: Axes) -> None:
     ax.set_ylabel(DENSITY_LABEL)
 
 
-def _draw_map(forecast: Forecast, x: Array, ax: Axes) -> None:
-    grid = forecast.grid
-    field = forecast.density if grid.box.d == 2 else forecast.density.mean(axis=2)
-    norm = PowerNorm(0.5, vmin=0, vmax=float(field.max()))
-    mesh = ax.pcolormesh(grid.edges[0], grid.edges[1], field.T, norm=norm, rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label=DENSITY_LABEL)
+def _draw_map(
+    field: Array,
+    grid: Grid,
+    x: Array,
+    ax: Axes,
+    norm: Normalize,
+    label: str,
+    extend: str,
+    cmap: str | None = None,
+    ticks: Callable[[float, int], str] | None = None,
+) -> None:
+    mesh = ax.pcolormesh(grid.edges[0], grid.edges[1], field.T, norm=norm, cmap=cmap, rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label=label, extend=extend, format=ticks and FuncFormatter(ticks))
     size = float(np.clip(2000 / max(len(x), 1), 4, 30))
     ax.scatter(x[:, 0], x[:, 1], s=size, facecolors="white", edgecolors="black", linewidths=0.5, alpha=_alpha(len(x)))
     ax.set_xlim(grid.box.low[0], grid.box.high[0])

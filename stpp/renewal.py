@@ -62,6 +62,7 @@ class Blur:
             self._rows.append((axis, row, dense))
 
     def __call__(self, field: Array) -> Array:
+        """``grid.shape`` where the mass of a field of that shape goes."""
         for axis, row, dense in self._rows:
             if dense is None:
                 field = correlate1d(field, row, axis=axis, mode="constant")
@@ -121,7 +122,9 @@ def expected_counts(
             for k, x, zk, a in zip(active, response, z, early, strict=True)
         ]
         fixed = base + sum(spread(k, v) for k, v in zip(active, kept, strict=True))
-        feedback = {h: sum(k.offspring * b for k, b in zip(active, late, strict=True) if k.bandwidth == h) for h in bandwidths}
+        feedback = dict.fromkeys(bandwidths, 0.0)
+        for k, b in zip(active, late, strict=True):
+            feedback[k.bandwidth] += k.offspring * b
         after = _solve(fixed, rate, feedback, density, blurs)
         again = _moved(after, bandwidths, blurs)
         for i, k in enumerate(active):
@@ -148,7 +151,7 @@ def _solve(fixed: Array, guess: Array, feedback: dict[float, float], density: Ar
 
     system = LinearOperator((fixed.size, fixed.size), matvec=excess, dtype=float)
     solution, failed = gmres(system, fixed.ravel(), x0=guess.ravel(), rtol=1e-6, restart=30, maxiter=10)
-    if failed:
+    if failed or sum(feedback.values()) >= 1:  # λ would have to feed more than itself within one step
         raise ValueError("the fitted process grows too fast to be forecast: its branching ratio is far above 1")
     return solution.reshape(fixed.shape)
 

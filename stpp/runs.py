@@ -1,122 +1,38 @@
-"""Run directories and output files: complete or not there at all, with a manifest of what made them."""
+"""Run directories: events read, a model fitted or judged, and a manifest of what made it."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 import platform
 import resource
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 import stpp
-from stpp.columns import day_of
+from stpp import simulation, storage, worlds
+from stpp.columns import day_of, in_words
+from stpp.domain import MAX_GRID_DIMENSIONS, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
+from stpp.models import make_models
+from stpp.outputs import new_file
+from stpp.readers import ReadOptions, ingest
 
 TIE_POLICY = "events with the same time stamp share a history and never excite one another"
+ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
+"""What to do about a fit that stopped before it met its tolerance."""
+
 RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-learn", "xarray")
-
-
-@contextmanager
-def new_file(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place when the block ends well, and vanishes if it does not.
-
-    What a killed process left there is removed.
-
-    Raises
-    ------
-    ValueError
-        at once, before any work is done, if ``path`` exists and ``force`` is not given
-    OSError
-        at once, if ``path`` cannot be written
-    """
-    _check_folder(path.parent)
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory: name a file")
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists: --force overwrites it")
-    temporary = _temporary(path)
-    temporary.touch()
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary directory beside ``path`` that takes its place when the block ends well, and vanishes if it does not.
-
-    What a killed process left there is removed.
-
-    Raises
-    ------
-    ValueError
-        at once, if ``path`` exists and ``force`` is not given, or is anything but a run directory
-    OSError
-        at once, if ``path`` cannot be written
-    """
-    path = path.resolve()
-    _check_folder(path.parent)
-    if path.exists():
-        if not force:
-            raise ValueError(f"{path} exists: --force replaces it")
-        if not (path / "manifest.json").is_file():
-            raise ValueError(f"{path} is not a run directory, so it is not replaced: name another")
-    temporary = _temporary(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            replaced = temporary.with_name(f"{temporary.name}.replaced")
-            path.rename(replaced)
-            temporary.rename(path)
-            shutil.rmtree(replaced)
-        else:
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _temporary(path: Path) -> Path:
-    """``.PID.NAME`` beside a path, once those of processes that are no more are gone: nobody survives a kill -9."""
-    for left in path.parent.glob(f".*.{glob.escape(path.name)}"):
-        pid = left.name.split(".")[1]
-        if pid.isdigit() and not _alive(int(pid)):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
-    return path.with_name(f".{os.getpid()}.{path.name}")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, but alive
-    return True
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder that exists: make it, or write elsewhere")
 
 
 def sha256(path: Path) -> str:
@@ -136,28 +52,59 @@ def ingest_record(events: Path) -> Path:
     return events.with_suffix(".ingest.json")
 
 
+@dataclass(frozen=True)
+class Source:
+    """Events and where they come from.
+
+    Parameters
+    ----------
+    path : of the file
+    events : all of them
+    rejects : rows that could not be used, as in :class:`stpp.readers.Ingested`; None if all were ingested before
+    reading : the fields of :class:`stpp.posts.ReadOptions` that the user named
+    """
+
+    path: Path
+    events: Events
+    rejects: pd.DataFrame | None
+    reading: dict[str, Any]
+
+
+def read_source(path: Path, reading: Mapping[str, Any]) -> Source:
+    """The events of a file from ``stpp ingest``, or of any that it reads.
+
+    Raises
+    ------
+    ValueError
+        as :func:`stpp.readers.ingest`
+    """
+    named = {key: value for key, value in reading.items() if value is not None}
+    if storage.is_events_file(path) and not named:
+        return Source(path, storage.load_events(path), None, named)
+    read = ingest([path], ReadOptions(**named))
+    return Source(path, read.events, read.rejects, named)
+
+
 def write_manifest(
-    directory: Path,
-    argv: Sequence[str],
-    seed: int,
-    source: Path,
-    events: Events,
-    started: float,
-    settings: Mapping[str, Any],
+    directory: Path, argv: Sequence[str], seed: int, source: Source, started: float, settings: Mapping[str, Any]
 ) -> None:
     """Write ``manifest.json``: what was run on what, with which versions, how long it took and how much memory.
+
+    Rows that could not be used go to ``rejects.parquet``.
 
     Parameters
     ----------
     directory : the run directory
     argv : the command line
     seed : of all randomness in the run
-    source : the file that ``events`` were read from
-    events : all events that were read
+    source : the events
     started : ``time.perf_counter()`` when the run began
     settings : anything else worth keeping, as JSON values
     """
-    record = ingest_record(source)
+    events = source.events
+    if source.rejects is not None:
+        source.rejects.to_parquet(directory / "rejects.parquet", index=False)
+    record = ingest_record(source.path)
     manifest = {
         "format": 1,
         "argv": list(argv),
@@ -169,8 +116,9 @@ def write_manifest(
             **{name: version(name) for name in RECORDED_VERSIONS},
         },
         "input": {
-            "path": str(source.resolve()),
-            "sha256": sha256(source),
+            "path": str(source.path.resolve()),
+            "sha256": sha256(source.path),
+            "reading": source.reading,
             "rows": len(events),
             "first": events.date(events.t[0]).isoformat() if len(events) else None,
             "last": events.date(events.t[-1]).isoformat() if len(events) else None,
@@ -210,34 +158,151 @@ def write_forecasts(path: Path, forecasts: Mapping[str, AnyForecast], events: Ev
         together.to_netcdf(path, engine="h5netcdf")
 
 
-def training_window(events: Events, start: str | None, end: str | None) -> Window:
-    """From ``start`` to ``end``, by default the first and the last event.
+def ingest_to(
+    output: Path, files: Sequence[Path], options: ReadOptions, argv: Sequence[str], force: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Read files of posts into an events file, its rejects and its record beside it.
+
+    Returns
+    -------
+    the record as JSON values, and as lines of text
 
     Raises
     ------
     ValueError
-        if no event lies in it, or all events are at one time and that must say how long the window is
+        as :func:`stpp.readers.ingest`, and if a file exists and ``force`` is not given
+    """
+    rejects = output.with_suffix(".rejects.parquet")
+    with (
+        new_file(output, force=force) as new_events,
+        new_file(rejects, force=force) as new_rejects,
+        new_file(ingest_record(output), force=force) as new_record,
+    ):
+        read = ingest(files, options)
+        account = {"argv": list(argv), "seed": options.seed, **read.report.to_dict()}
+        new_record.write_text(json.dumps(account, indent=1) + "\n")
+        read.rejects.to_parquet(new_rejects, index=False)
+        storage.write_events(read.events, new_events)
+    return account, [*read.report.lines(), f"written    {output}, {rejects}"]
+
+
+def simulate_to(output: Path, world: str, n: int, seed: int, force: bool) -> tuple[Path, int]:
+    """Draw a Hawkes process or a planted world into an events file, its truth beside it.
+
+    Returns
+    -------
+    the path of the truth, and the number of events
+
+    Raises
+    ------
+    ValueError
+        if there is no such world, or a file exists and ``force`` is not given
+    """
+    if world not in ("hawkes", *worlds.WORLDS):
+        raise ValueError(f"no world '{world}'; there are: hawkes, {', '.join(worlds.WORLDS)}")
+    truth_file = worlds.truth_path(output)
+    if truth_file.exists() and not force:
+        raise ValueError(f"{truth_file} exists: --force overwrites it")
+    with new_file(output, force=force) as temporary:
+        if world == "hawkes":
+            events, truth = simulation.simulate_hawkes(n, seed)
+        else:
+            events, truth = worlds.simulate_world(world, n, seed)
+        storage.write_events(events, temporary)
+        worlds.write_truth(output, truth)
+    return truth_file, len(events)
+
+
+def train(
+    name: str,
+    events: Events,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    box: Box | None = None,
+    horizon: float | None = None,
+    **options: Any,
+) -> tuple[IntensityModel, Window, list[str]]:
+    """Fit a model by name.
+
+    Parameters
+    ----------
+    name : a key of :data:`stpp.models.MODELS`
+    events : those before the training window count as history
+    start, end : dates of the training window; by default the first and the last event
+    box : the domain; by default around the training events
+    horizon, options : as in :func:`stpp.models.make_models`
+
+    Returns
+    -------
+    the fitted model, its training window, and what the user should know about them
+
+    Raises
+    ------
+    ValueError
+        if no event lies in the window, or all events are at one time, which does not say how long the window is
     """
     span = events.span
     if events.t[0] == events.t[-1] and not (start and end):
         raise ValueError(f"all events are at one time ({len(events):,}): say when to train, --start and --end")
     first = day_of(start, events.epoch) if start else span.start
     window = Window(first, day_of(end, events.epoch) if end else span.end)
-    if not len(events.between(window)):
+    training = events.between(window)
+    if not len(training):
         dates = f"{events.date(span.start):%Y-%m-%d %H:%M} to {events.date(span.end):%Y-%m-%d %H:%M}"
         raise ValueError(f"no events from --start to --end: there are events from {dates}")
-    return window
+    unfitted = make_models([name], box or Box.around(training.x), horizon, **options)[name]
+    known = events.before(window.end).inside(unfitted.domain)
+    notes = []
+    if outside := len(training) - len(known.between(window)):
+        notes.append(f"{outside:,} of {len(training):,} training events lie outside the box and are left out")
+    fitted = unfitted.fit(known, window)
+    if fitted.result and not fitted.result.converged:
+        notes.append(f"the fit did not converge: {ROUGH_FIT}")
+    return fitted, window, notes
 
 
-def highest_cells(forecast: Forecast, axes: Sequence[str], k: int = 5) -> list[dict[str, float]]:
-    """The k cells with the highest expected counts: place by axis, ``expected_count``, ``relative_density``."""
-    order = forecast.counts.argsort(axis=None)[::-1][:k]
-    places = forecast.grid.points()[order]
-    values = zip(places.tolist(), forecast.counts.flat[order], forecast.density.flat[order], strict=True)
-    return [
-        dict(zip(axes, place, strict=True)) | {"expected_count": float(n), "relative_density": float(g)}
-        for place, n, g in values
-    ]
+def fit_facts(model: IntensityModel) -> dict[str, Any]:
+    """What ``stpp fit --json`` says of a fitted model."""
+    result = model.result
+    assert result is not None, "every fit reports"
+    facts: dict[str, Any] = {"model": model.name}
+    for key in ("n_events", "log_likelihood", "aic", "background_rate", "branching_ratio", "seconds"):
+        facts[key] = getattr(result, key)
+    parameters = {name: asdict(parameter) for name, parameter in result.parameters.items()}
+    return facts | {"peak_memory_mb": peak_memory_mb(), "parameters": parameters}
+
+
+def forecast_facts(forecast: AnyForecast, events: Events, k: int = 5) -> dict[str, Any]:
+    """What ``stpp forecast --json`` says: how many events are expected, and the k cells that expect most of them."""
+    facts = {
+        "model": forecast.model,
+        "issue_time": events.date(forecast.window.start).isoformat(),
+        "horizon_days": forecast.window.duration,
+        "expected_count": forecast.total,
+        "highest": [],
+    }
+    if isinstance(forecast, Forecast):
+        order = forecast.counts.argsort(axis=None)[::-1][:k]
+        places = forecast.grid.points()[order].tolist()
+        values = zip(places, forecast.counts.flat[order], forecast.density.flat[order], strict=True)
+        facts["highest"] = [
+            dict(zip(events.axes, place, strict=True)) | {"expected_count": float(n), "relative_density": float(g)}
+            for place, n, g in values
+        ]
+    return facts
+
+
+def forecast_lines(facts: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
+    """The same in words."""
+    when = facts["issue_time"].replace("T", " ")[:16]
+    lines = [f"{facts['expected_count']:,.1f} events expected in {in_words(facts['horizon_days'])} from {when} UTC"]
+    if facts["highest"]:
+        lines.append(f"{'most of them at':32}  expected  times uniform")
+    for cell in facts["highest"]:
+        place = ", ".join(f"{axis} {cell[axis]:.4g}" for axis in axes)
+        lines.append(f"  {place:30}  {cell['expected_count']:8.4g}  {cell['relative_density']:13.2f}")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -267,30 +332,56 @@ class Run:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The :class:`stpp.posts.ReadOptions` that the events file was read with."""
-        return dict(self.manifest["reading"])
+        """The fields of :class:`stpp.posts.ReadOptions` that were named when the events were read."""
+        return dict(self.manifest["input"]["reading"])
 
-    def has_changed(self, source: Path) -> bool:
-        """Whether an events file differs from the one that the model was fitted to."""
-        return bool(sha256(source) != self.manifest["input"]["sha256"])
+    def forecast(
+        self, source: Source, at: str, horizon: float, cells: int, *, seen_too: bool = False
+    ) -> tuple[AnyForecast, list[str]]:
+        """The forecast issued at a date, from the events before it that lie in the model's box.
 
-    def history(self, events: Events, source: Path) -> Events:
-        """The events that the model can learn of: those in its box.
+        Parameters
+        ----------
+        source : the history
+        at : issue date
+        horizon : days
+        cells : of the grid, per axis; above 3 dimensions there is none
+        seen_too : also forecast what the model was trained on
+
+        Returns
+        -------
+        the forecast, and what the user should know about it
 
         Raises
         ------
         ValueError
-            if the events of ``source`` are of other dimensions, count days from another epoch, or lie elsewhere
+            if the date lies in the training window, or the events are of other dimensions, count days from another
+            epoch or all lie elsewhere
         """
-        box, epoch = self.model.domain, self.manifest["input"]["epoch"]
+        path, events, box = source.path, source.events, self.model.domain
+        known = self.manifest["input"]
         if events.d != box.d:
-            raise ValueError(f"{source} has {events.d} dimensions, the model {box.d}: give the events it was fitted to")
-        if events.epoch != epoch:
-            raise ValueError(f"{source} counts days since {events.epoch}, the model since {epoch}: fit it again")
+            raise ValueError(f"{path} has {events.d} dimensions, the model {box.d}: give the events it was fitted to")
+        if events.epoch != known["epoch"]:
+            raise ValueError(f"{path} counts days since {events.epoch}, the model since {known['epoch']}: fit it again")
         inside = events.inside(box)
         if not len(inside):
-            raise ValueError(f"none of the {len(events):,} events of {source} lies in the model's box {box.to_list()}")
-        return inside
+            raise ValueError(f"none of the {len(events):,} events of {path} lies in the model's box {box.to_list()}")
+        issue = day_of(at, events.epoch)
+        if issue < self.window.end and not seen_too:
+            trained = f"{events.date(self.window.end):%Y-%m-%d %H:%M}"
+            raise ValueError(
+                f"the model was trained to {trained}, so it has seen what comes after {at}: choose a later --at"
+            )
+        notes = []
+        if sha256(path) != known["sha256"]:
+            notes.append(f"{path} is not, or no longer, the file that the model was fitted to")
+        if outside := len(events) - len(inside):
+            notes.append(f"{outside:,} of {len(events):,} events lie outside the model's box and are left out")
+        if issue - events.t[-1] > horizon:
+            notes.append(f"the events end {issue - events.t[-1]:.3g} days before --at; from then on none are assumed")
+        grid = Grid.over(box, cells) if box.d <= MAX_GRID_DIMENSIONS else None
+        return self.model.forecast(Window(issue, issue + horizon), inside.before(issue), grid), notes
 
 
 def load_run(directory: Path) -> Run:

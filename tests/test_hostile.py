@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+ROOT = Path(__file__).parents[1]
 HEADER = "id,datetime,x,y,retweet_count"
 PLACES = [0.3, 0.8, 0.1, 0.6, 0.5, 0.2, 0.7, 0.4]
 GOOD = [f"{k},2020-01-{k:02d}T00:00:00Z,{x},{x},1" for k, x in enumerate(PLACES, start=1)]
@@ -53,12 +58,16 @@ FILES = {
         header=",".join(["id,datetime", *(f"x{j}" for j in range(16))]),
     ),
     "huge_counts.csv": _csv(*GOOD, "30,2020-01-20T00:00:00Z,0.5,0.5,2147483648"),
+    "moods.csv": _csv(*(f"{line},{4 - k}" for k, line in enumerate(GOOD)), header=HEADER + ",mood"),
+    "gaps.csv": _csv(*(f"{line},{k or ''}" for k, line in enumerate(GOOD)), header=HEADER + ",mood"),
+    "words_mark.csv": _csv(*(f"{line},glad" for line in GOOD), header=HEADER + ",mood"),
+    "away.csv": _csv(*(f"{k},2020-01-{k:02d}T00:00:00Z,{x + 50},{x},1" for k, x in enumerate(PLACES, start=1))),
     "blocker": "a regular file where a folder is wanted",
 }
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory, events, run) -> dict[str, Path]:
+def places(tmp_path_factory, stpp, events, run) -> dict[str, Path]:
     """Every hostile file by the name it has in a command."""
     folder = tmp_path_factory.mktemp("hostile")
     for name, text in FILES.items():
@@ -78,6 +87,8 @@ def places(tmp_path_factory, events, run) -> dict[str, Path]:
     for name in ("model.json", "model.npz"):
         (folder / "unsigned" / name).write_bytes((run / name).read_bytes())
     (folder / "folder").mkdir()
+    assert stpp("simulate", "static", "-n", 50, "-o", folder / "later.parquet").exit_code == 0
+    assert stpp("fit", "uniform", folder / "wide.csv", "-o", folder / "wide").exit_code == 0
     return {"in": folder, "events": events, "run": run}
 
 
@@ -114,7 +125,11 @@ REFUSED = {
     # fitting
     "an unknown model": ("fit oracle {events}", "there are: uniform"),
     "an option of another model": ("fit uniform {events} --kernel exponential", "--kernel does not apply"),
-    "a mark that is not there": ("fit hawkes {events} --productivity fame", "fame"),
+    "a mark that is not there": ("fit hawkes {events} --productivity fame", "no mark column 'fame'"),
+    "a mark with negative values": ("fit hawkes {in}/moods.csv --productivity mood", "negative in 3 rows"),
+    "a mark with missing values": ("fit hawkes {in}/gaps.csv --productivity mood", "missing or negative in 1 rows"),
+    "a mark that is words": ("fit hawkes {in}/words_mark.csv --productivity mood", "not a number"),
+    "columns that are not there": ("fit uniform {events} --coords a,b", "a"),
     "training dates reversed": ("fit uniform {events} --start 2020-02-01 --end 2020-01-10", "end after it starts"),
     "training without events": ("fit uniform {events} --start 2021-01-01 --end 2021-02-01", "no events"),
     "all events at one time": ("fit hawkes {in}/same_time.csv", "--start and --end"),
@@ -130,6 +145,15 @@ REFUSED = {
     "a horizon of 0": ("forecast {run} --at 2020-02-01 --horizon 0d", "0d"),
     "a horizon that is a word": ("forecast {run} --at 2020-02-01 --horizon long", "long"),
     "an issue time of infinity": ("forecast {run} --at inf", "inf"),
+    "events of the model's dimensions but another epoch": (
+        "forecast {run} --at 2020-02-01 --events {in}/later.parquet",
+        "counts days since 2023-01-01",
+    ),
+    "events that all lie outside the model's box": (
+        "forecast {run} --at 2020-02-01 --events {in}/away.csv",
+        "in the model's box",
+    ),
+    "an output that cannot hold the forecast": ("forecast {in}/wide --at 2020-02-01 -o {out}", "16 dimensions"),
     "events of other dimensions": ("forecast {run} --at 2020-02-01 --events {in}/line.csv", "dimension"),
     # evaluating
     "test dates reversed": (
@@ -147,6 +171,15 @@ REFUSED = {
     "test windows without events": (
         EVALUATE + " --step 1d --test-start 2021-01-01 --test-end 2021-01-08",
         "has events to score",
+    ),
+    "an option of a model that does not take part": (
+        EVALUATE + " --step 1d --productivity x " + DATES,
+        "--productivity does not apply to historical-average, uniform",
+    ),
+    "a grid over more dimensions than 3": (
+        "evaluate {in}/wide.csv --models uniform --grid 0 --step 1d --train-start 2020-01-01 --test-start 2020-01-10 "
+        "--test-end 2020-01-20",
+        "at least 1 cell",
     ),
     "a zoom outside the domain": (EVALUATE + " --step 1d --zoom 5,6,5,6 " + DATES, "zoom"),
     "history that is a word": (EVALUATE + " --step 1d --history short " + DATES, "short"),
@@ -242,6 +275,73 @@ def test_posts_at_one_time_are_described(stpp, places):
     assert described["days"] == 0
     assert described["per_day"] is None
     assert described["tied_times"] == 1
+
+
+def test_negative_weights_are_rejects(stpp, places, tmp_path):
+    described, account = ingested(stpp, places, tmp_path, "moods.csv", "--weight", "mood")
+    assert account["rejected"] == {"negative mood": 3}
+    assert described["weight"]["min"] == 0
+
+
+def test_events_outside_the_box_of_the_model_are_left_out_and_counted(stpp, places, tmp_path):
+    stray = tmp_path / "stray.csv"
+    stray.write_text(_csv(*GOOD, "20,2020-01-09T00:00:00Z,70,0.5,1"))
+    done = stpp("forecast", places["run"], "--at", "2020-02-01", "--grid", 5, "--events", stray)
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 9 events lie outside the model's box" in done.stderr
+    assert "is not, or no longer, the file" in done.stderr
+
+
+def test_events_that_end_long_before_the_forecast_are_said_to(stpp, places):
+    done = stpp("forecast", places["run"], "--at", "2021-02-01", "--grid", 5)
+    assert done.exit_code == 0
+    assert "from then on none are assumed" in done.stderr
+
+
+def test_a_fit_that_did_not_converge_is_told_with_a_way_out(stpp, places, monkeypatch):
+    from stpp.models import Uniform
+
+    fit = Uniform.fit
+
+    def rough(self, events, window):
+        fitted = fit(self, events, window)
+        return replace(fitted, result=replace(fitted.result, converged=False))
+
+    monkeypatch.setattr(Uniform, "fit", rough)
+    done = stpp("fit", "uniform", places["events"])
+    assert done.exit_code == 0
+    assert "the fit did not converge" in done.stderr
+    assert "train on more events" in done.stderr
+    words = f"{EVALUATE} --step 1d --grid 5 {DATES}".format(**places).split()
+    assert "8 windows of uniform rest on a fit that did not converge" in stpp(*words).stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_one_line(places):
+    code = f"'{sys.executable}' -c 'from cli import main; main()' describe '{places['events']}' --quiet > /dev/full"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "stpp: error: [Errno 28] No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("signal_sent", "left"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)])
+def test_killed_in_the_middle_of_evaluate_there_is_no_run(stpp, places, tmp_path, signal_sent, left):
+    """What kill -9 leaves under a temporary name goes with the next run of that name."""
+    words = f"{EVALUATE} --step 1d --grid 5 {DATES} --quiet -o {tmp_path / 'run'}".format(**places).split()
+    slow = (
+        "import time\nfrom evaluation import backtest\nfrom stpp.models import Uniform\n"
+        "Uniform.fit = lambda *_: (print('fitting', flush=True), time.sleep(60))\n"
+        f"from cli import main\nmain({words!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
+    assert process.stdout.readline() == b"fitting\n"
+    process.send_signal(signal_sent)
+    assert process.wait(20) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[signal_sent]
+    assert not (tmp_path / "run").exists()
+    assert len(list(tmp_path.iterdir())) == left
+    assert stpp(*words).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_force_forecasts_what_the_model_has_seen(stpp, places):

@@ -487,9 +487,9 @@ def test_the_bundled_sample_is_what_its_readme_says() -> None:
     files = [data / "planted.parquet", data / "planted.truth.json"]
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() in readme
-    assert "stpp simulate lifecycle -n 20000 --seed 1 -o data/planted.parquet" in readme
+    assert "stpp simulate bursts -n 20000 --seed 1 -o data/planted.parquet" in readme
     assert sum(file.stat().st_size for file in files) < 3_000_000
-    events, truth = simulate_world("lifecycle", 20_000, seed=1)
+    events, truth = simulate_world("bursts", 20_000, seed=1)
     stored, planted = read_events(files[0]), json.loads(files[1].read_text())
     np.testing.assert_allclose(stored.t, events.t, rtol=1e-12)
     np.testing.assert_allclose(stored.x, events.x, rtol=1e-9, atol=1e-12)

@@ -201,8 +201,9 @@ class Hawkes(IntensityModel):
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """E[N(cell × window) | history before it], offspring of offspring included, in closed form on the grid.
 
-        The background's density stays as it is at issue time. Above 3 dimensions, offspring of future events are
-        taken to fall as the background and the direct offspring of past events do.
+        The background's density stays as it is at issue time. Above 3 dimensions, future events are taken to lose as
+        many offspring over the edge as past ones do, and these to fall as the background and the direct offspring of
+        past events.
         """
         return next(self.rolling_forecasts(history, [window], grid))
 
@@ -226,12 +227,14 @@ class Hawkes(IntensityModel):
         excitations = []
         for k, kernel in enumerate(self.kernels):
             weight = offspring[:, k] * kernel.mass_in(window, past.t)
-            rate = kernel.decay * decayed_totals(past.t, offspring[:, k].copy(), now, kernel.decay)
-            excitations.append(Excitation(kernel.decay, math.inf, self._mean_offspring(k), float(rate[0])))
+            stays = kernel.box_mass(past.x, self.domain)
+            rate = kernel.decay * decayed_totals(past.t, offspring[:, k] * stays, now, kernel.decay)
+            born = self._mean_offspring(k) * (float(stays.mean()) if len(past) else 1.0)
+            excitations.append(Excitation(kernel.decay, math.inf, born, float(rate[0])))
             if kernel.anywhere:
                 by_density += float(weight.sum())
             else:
-                direct.append((kernel.bandwidth, weight, float(weight @ kernel.box_mass(past.x, self.domain))))
+                direct.append((kernel.bandwidth, weight, float(weight @ stays)))
         immigrants = np.array([even + float(self.cycle_integrals(np.array([window.start, window.end]))[0])])
         total = expected_counts(window.duration, immigrants, np.ones(1), excitations, {})
         parts = np.array([even, by_density, *(mass for _, _, mass in direct)])
@@ -333,7 +336,7 @@ class _State:
                 self._totals[k] = kept + float(offspring[:, k] @ np.exp(-kernel.decay * (until - new.t)))
 
         in_threads(move, range(len(self._kernels)))
-        self._place.advance(new, until)
+        self._place.advance(new)
         self._seen, self._time = len(past), until
 
     @one_blas_thread

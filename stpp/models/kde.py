@@ -127,7 +127,7 @@ class HistoricalAverage(IntensityModel):
         running, seen = RunningMixture(self.mixture), 0
         for window in windows:
             past = events.before(window.start)
-            running.advance(past.rows(seen, len(past)), window.start)
+            running.advance(past.rows(seen, len(past)))
             seen = len(past)
             counts = self.ground.expected(window, past) * running.cell_shares(grid)
             yield Forecast.of(window, grid, counts, self.name, self.floor)

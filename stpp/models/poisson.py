@@ -49,6 +49,10 @@ class Uniform(IntensityModel):
         """``grid.shape`` expected counts, the same in every cell."""
         return np.full(grid.shape, self.rate * window.duration / grid.cells)
 
+    def total_compensator(self, window: Window, history: Events) -> float:
+        """Rate × length of the window."""
+        return self.rate * window.duration
+
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """The compensator: nothing depends on history."""
         if grid is None:
