@@ -23,8 +23,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)
-	$(BIN)/python docs/make_cli_page.py
+# The command page, and what README.md takes from `make demo` and from benchmarks/results_*.csv.
+docs: demo
+	$(BIN)/python docs/make_pages.py
 
 # Needs uv; run it after a change of the dependencies in pyproject.toml.
 lock:

@@ -81,8 +81,9 @@ class Session:
 
         source = read_source(path, reading)
         if source.rejects is not None:
+            rows = len(source.events) + len(source.rejects)
             for cause, count in source.rejects["cause"].value_counts().items():
-                self.log(f"{path}: {count:,} rows left out: {cause}")
+                self.log(f"{path}: {count:,} of {rows:,} rows left out: {cause}")
         return source
 
     def record(self, directory: Path, source: Source, **settings: Any) -> None:

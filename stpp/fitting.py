@@ -207,12 +207,12 @@ def bandwidth_ladder(events: Events, step: float = math.sqrt(2)) -> Array:
     if spread <= 1e-12 * np.abs(events.x).max():  # all at one place, but for rounding
         spread = 1.0
     finest = spread * len(events) ** (-1 / (events.d + 4)) / 8
-    count = int(math.ceil(math.log(spread / finest) / math.log(step)))
+    count = math.ceil(math.log(spread / finest) / math.log(step))
     return spread * step ** -np.arange(count + 1.0)
 
 
 def half_life_ladder(shortest: float, longest: float, step: float, most: int) -> Array:
-    """Half-lives in days from the shortest to the longest, by factors of at least ``step``, at most ``most`` of them."""
+    """Half-lives in days from the shortest to the longest, by factors of about ``step``, at most ``most`` of them."""
     ratio = max(longest / shortest, 1.0)
     return np.geomspace(shortest, shortest * ratio, min(most, 1 + round(math.log(ratio) / math.log(step))))
 
@@ -256,7 +256,11 @@ def _screened(
     decays, bandwidths = sorted({b for b, _ in pairs}), sorted({h for _, h in pairs})
     chosen, _ = fit_mixture(last, part, box, decays, np.array(bandwidths), horizon)
     picked = set(zip(chosen.decays, chosen.bandwidths, strict=True))
-    return [(b, h) for b, h in pairs if (b, h) in picked or b == 0 or (math.log(2) / b > span and h in chosen.bandwidths)]
+
+    def beyond(decay: float, bandwidth: float) -> bool:
+        return decay == 0 or (math.log(2) / decay > span and bandwidth in chosen.bandwidths)
+
+    return [pair for pair in pairs if pair in picked or beyond(*pair)]
 
 
 def fit_mixture(

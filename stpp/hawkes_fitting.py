@@ -158,11 +158,9 @@ def _dictionary(past: Events, inside: Events, window: Window, place: KernelMixtu
 
 
 def _background_labels() -> list[str]:
-    labels = ["background, uniform", "background, by density"]
-    for length, hats in HATS.items():
-        for k in range(hats):
-            labels.append(f"  at {24 * k // hats:02d}:00 UTC" if length == 1 else f"  on {_weekday(k)} 00:00 UTC")
-    return labels
+    hours = [f"  at {24 * k // HATS[1.0]:02d}:00 UTC" for k in range(HATS[1.0])]
+    days = [f"  on {_weekday(k)} 00:00 UTC" for k in range(HATS[7.0])]
+    return ["background, uniform", "background, by density", *hours, *days]
 
 
 def _weekday(k: int) -> str:
@@ -207,7 +205,7 @@ class _ExponentialLikelihood:
     tol: float
 
     def at(self, decay: float, bandwidth: float, weights: Array | None = None, *, fixed: bool = False) -> _Evaluation:
-        """Value and gradient in (μ, κ, β, h); μ and κ maximise it, searched from ``weights``, unless ``fixed`` there."""
+        """Value and gradient in (μ, κ, β, h); μ and κ maximise it, searched from ``weights``, unless ``fixed``."""
         past, inside = self.past, self.past.between(self.window)
         ones = np.ones(len(past))
         sums = decayed_sums(past.t, past.x, ones, inside.t, inside.x, decay, bandwidth, tol=self.tol, derivatives=True)
@@ -244,7 +242,7 @@ class _ExponentialLikelihood:
         def loss(z: Array) -> tuple[float, Array]:
             nonlocal last
             place = np.exp(origin + np.clip(scale @ z, -7, 7))
-            found = self.at(*place, last)
+            found = self.at(float(place[0]), float(place[1]), last)
             last = found.weights
             return -found.value / n, -scale.T @ (found.gradient[2:] * place) / n
 
@@ -252,8 +250,14 @@ class _ExponentialLikelihood:
         if whiten is None:
             found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": close})
         else:  # the whitened Hessian is near the identity, so Newton steps need no other
-            options = {"gtol": close, "maxiter": 50}
-            found = minimize(loss, np.zeros(2), jac=True, hess=lambda _: np.eye(2), method="trust-exact", options=options)
+            found = minimize(
+                loss,
+                np.zeros(2),
+                method="trust-exact",
+                jac=True,
+                hess=lambda *_: np.eye(2),
+                options={"gtol": close, "maxiter": 50},
+            )
         decay, bandwidth = np.exp(origin + np.clip(scale @ found.x, -7, 7))
         return float(decay), float(bandwidth), bool(np.abs(found.jac).max() < 10 * close)
 
@@ -268,7 +272,7 @@ class _ExponentialLikelihood:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(profile * np.outer(unit, unit))).T)
 
     def information(self, decay: float, bandwidth: float, best: _Evaluation) -> Array:
-        """(4, 4) observed information in (μ, κ, β, h): exact in the weights, central differences of the gradient else."""
+        """(4, 4) observed information in (μ, κ, β, h): exact in the weights, else differences of the gradient."""
         ratio = best.columns / (best.columns @ best.weights)[:, None]
         out = np.zeros((4, 4))
         out[:2, :2] = ratio.T @ ratio

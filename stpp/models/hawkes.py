@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -68,7 +68,9 @@ class Hawkes(IntensityModel):
     """
 
     name: ClassVar[str] = "hawkes"
-    summary_line: ClassVar[str] = "background + self-excitation: every post makes others likelier, nearby and for a while"
+    summary_line: ClassVar[str] = (
+        "background + self-excitation: every post makes others likelier, nearby and for a while"
+    )
 
     horizon: float = 1.0
     kernel: str = "dictionary"
@@ -127,6 +129,10 @@ class Hawkes(IntensityModel):
         if not len(self.cycle_rates):
             return np.zeros(len(edges) - 1)
         return np.asarray(self.cycle_rates[0] * np.diff(edges) + cycle_integrals(edges) @ self.cycle_rates[1:])
+
+    def cycle_after(self, start: float) -> Callable[[Array], Array]:
+        """:meth:`cycle_integrals` of edges in days after ``start``."""
+        return lambda edges: self.cycle_integrals(start + edges)
 
     # -- the interface ------------------------------------------------------------------------------------------
 
@@ -235,8 +241,9 @@ class Hawkes(IntensityModel):
                 by_density += float(weight.sum())
             else:
                 direct.append((kernel.bandwidth, weight, float(weight @ stays)))
-        immigrants = np.array([even + float(self.cycle_integrals(np.array([window.start, window.end]))[0])])
-        total = expected_counts(window.duration, immigrants, np.ones(1), excitations, {})
+        total = expected_counts(
+            window.duration, np.array([even]), np.ones(1), excitations, {}, self.cycle_after(window.start)
+        )
         parts = np.array([even, by_density, *(mass for _, _, mass in direct)])
 
         def density(x: Array) -> Array:
@@ -344,13 +351,12 @@ class _State:
         model, grid = self._model, self._grid
         density = self._place.cell_shares(grid)
         background = np.full(grid.shape, model.uniform_rate * window.duration / grid.cells)
-        background = background + model.cycle_integrals(np.array([window.start, window.end]))[0] * density
         excitations = []
         for k, kernel in enumerate(self._kernels):
             running = self._fields[k]
             now = self._totals[k] if running is None else running.cell_means(grid) * grid.cell_volume
-            excitations.append(
-                Excitation(kernel.decay, kernel.bandwidth, model._mean_offspring(k), kernel.decay * now)
-            )
-        counts = expected_counts(window.duration, background, density, excitations, self._blurs)
+            excitations.append(Excitation(kernel.decay, kernel.bandwidth, model._mean_offspring(k), kernel.decay * now))
+        counts = expected_counts(
+            window.duration, background, density, excitations, self._blurs, model.cycle_after(window.start)
+        )
         return Forecast.of(window, grid, counts, model.name, model.floor)

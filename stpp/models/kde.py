@@ -18,6 +18,7 @@ from stpp.fields import decayed_totals
 from stpp.fitting import FitResult, Parameter, bandwidth_ladder, fit_mixture, memory_ladder
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 
+
 @dataclass(frozen=True, kw_only=True)
 class HistoricalAverage(IntensityModel):
     """λ(t, x) = rate · Σ_c share_c f_c(x | H_t): a constant rate times the density of all posts so far.
