@@ -272,11 +272,15 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 @BOX
 @click.option("--horizon", type=_duration, metavar="DURATION", help="Learn to look so far ahead.  [default: 1d]")
 @HAWKES
-def fit(session: Session, source: Source, model: str, output: Path | None, **settings: Any) -> None:
+@click.option("--parents", is_flag=True, help="Hawkes: write each event's probable parent to RUN/parents.parquet.")
+def fit(session: Session, source: Source, model: str, output: Path | None, parents: bool, **settings: Any) -> None:
     """Fit a model ('stpp models' lists them) and print its summary.
 
     Events before --start are not scored by the fit, but count as history.
     """
+    if parents and (model != "hawkes" or not output):
+        raise click.UsageError("--parents is for 'fit hawkes' with -o RUN")
+    from stpp.declustering import write_parents
     from stpp.outputs import new_run
     from stpp.runs import fit_facts, train
 
@@ -285,6 +289,8 @@ def fit(session: Session, source: Source, model: str, output: Path | None, **set
         if directory:
             fitted.save(directory)
             session.record(directory, source, window=[window.start, window.end], box=fitted.domain.to_list())
+            if parents:
+                write_parents(directory / "parents.parquet", fitted, source.events, window)
     session.log(*notes)
     assert fitted.result is not None, "every fit reports"
     session.show(fit_facts(fitted), fitted.result.summary(f"{model} fitted to {source.path}"))

@@ -17,6 +17,7 @@ COLUMNS = (
     "model",
     "information gain",
     "95 % interval",
+    "pooled",
     "FDS (improper)",
     "overconfidence",
     "quadratic FDS",
@@ -28,6 +29,7 @@ MEANING = (
     "**information gain**: nats per event by which the model's log score beats the reference's on the same events, "
     "mean over windows; 0.1 = it gave the events that came a density e^0.1 ≈ 1.1 times as high. Proper: decide by it.",
     "**95 % interval**: of that mean, by block bootstrap over windows; above 0 = better than the reference.",
+    "**pooled**: the same gain, mean over events: windows with many events count for more.",
     "**FDS**: how many times denser than uniform the forecast was where events fell. Improper: sharpening a good "
     "forecast raises it, so never tune or choose by it alone.",
     "**overconfidence**: the FDS that the forecast claims for itself less the FDS it got; near 0 = calibrated.",
@@ -92,7 +94,12 @@ def _rows(result: BacktestResult) -> list[Sequence[str]]:
         is_reference = name == result.plan.reference
         interval = "" if is_reference else f"[{_signed(gain.low, 4)}, {_signed(gain.high, 4)}]"
         verdict = "the reference" if is_reference else gain.verdict(result.plan.reference.replace("-", " "))
-        scores = (f"{row['fds']:.3f}", _signed(row["overconfidence"], 3), f"{row['quadratic_fds']:.3f}")
+        scores = (
+            _signed(gain.pooled, 4),
+            f"{row['fds']:.3f}",
+            _signed(row["overconfidence"], 3),
+            f"{row['quadratic_fds']:.3f}",
+        )
         rows.append((str(name), _signed(gain.mean, 4), interval, *scores, f"{row['seconds']:.2f}", verdict))
     return rows
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
 
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.fields import in_threads
+from stpp.intensity import IntensityModel
 from stpp.models.hawkes import Hawkes
 
 
@@ -71,6 +75,38 @@ def decluster(model: Hawkes, events: Events, window: Window) -> Declustering:
 
     in_threads(search, np.array_split(np.arange(len(inside)), 8 * numba.get_num_threads()))
     return Declustering(background / rate, parent, np.minimum(best / rate, 1.0))
+
+
+def write_parents(path: Path, model: IntensityModel, events: Events, window: Window) -> None:
+    """Write what :func:`decluster` finds as Parquet, a row per event of the window inside the model's domain.
+
+    Columns: ``row`` and ``parent`` (rows of ``events``; parent −1 for none), ``parent_probability``,
+    ``background_probability``, and ``id`` and ``parent_id`` where the events have an ``id`` mark.
+
+    Raises
+    ------
+    ValueError
+        if the model is not self-exciting, or there are no events in the window
+    """
+    if not isinstance(model, Hawkes):
+        raise ValueError(f"{model.name} has no self-excitation, so no parents: fit hawkes")
+    rows = np.flatnonzero(model.domain.contains(events.x) & (events.t < window.end))
+    found = decluster(model, events.take(rows), window)
+    own = rows[len(rows) - len(found.parent) :]
+    parent = np.where(found.parent >= 0, rows[found.parent], -1)
+    table = pa.table(
+        {
+            "row": own,
+            "parent": parent,
+            "parent_probability": found.probability,
+            "background_probability": found.background,
+        }
+    )
+    if events.marks is not None and "id" in events.marks.column_names:
+        ids = events.marks.column("id")
+        known = pa.array(np.where(parent >= 0, parent, 0), mask=parent < 0)
+        table = table.append_column("id", ids.take(pa.array(own))).append_column("parent_id", ids.take(known))
+    pq.write_table(table, path)
 
 
 @njit(cache=True, nogil=True)

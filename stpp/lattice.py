@@ -80,12 +80,12 @@ def grid_cost(
     ratio, width = resolution(d, tol)
     side = 2 * math.ceil(width * ratio / math.sqrt(2))
     dear = 2.5 if derivatives else 1.0
-    stencil: float = 270 * d + dear * (6 * side ** (d - 1) + 0.65 * side**d)
+    stencil = 270 * d + dear * (6 * side ** (d - 1) + 0.65 * side**d)
     rescalings = min(decays / RESCALE_AT, sources)
     reach = Lattice.covering(np.zeros(d), extent, bandwidth, tol).reach
     strips = _strips(extent[0], reach, targets)
     deposited = sources * min(1.0, 1 / strips + min(strips - 1, 2) * reach / max(extent[0], reach))
-    return (deposited + targets / strips) / 2 * stencil + dear * nodes * (1 + 0.2 * rescalings)
+    return float((deposited + targets / strips) / 2 * stencil + dear * nodes * (1 + 0.2 * rescalings))
 
 
 def _strips(extent: float, reach: float, targets: int) -> int:

@@ -46,6 +46,9 @@ FAINT = 0.999
 CONTRAST = 3.0
 """Powers of 2 that the colours of a contrast reach to, at most."""
 
+LITTLE = 0.5
+"""Relative density below which a contrast fades."""
+
 SQUARE_WITHIN = 3.0
 """Axes are drawn to one scale while the longer is at most this many times the shorter."""
 
@@ -94,6 +97,8 @@ def plot_forecast(
 def plot_contrast(forecast: Forecast, reference: Forecast, events: Events, *, ax: Axes | None = None) -> Axes:
     """Where a 2-d forecast expects more, and less, than a reference: the ratio of their densities, in powers of 2.
 
+    Places fade where both expect little, since a ratio of two small numbers matters to no one.
+
     Parameters
     ----------
     forecast, reference : on the same 2-d grid, both positive (a floor sees to it)
@@ -105,16 +110,15 @@ def plot_contrast(forecast: Forecast, reference: Forecast, events: Events, *, ax
     the axes drawn on
     """
     ratio = np.log2(forecast.density / reference.density)
-    limit = float(np.clip(np.quantile(np.abs(ratio), FAINT), 0.1, CONTRAST))
+    opacity = np.minimum(np.maximum(forecast.density, reference.density) / LITTLE, 1)
+    limit = float(np.clip(np.quantile(np.abs(ratio) * opacity, FAINT), 0.1, CONTRAST))
     norm, label = Normalize(-limit, limit), f"density / {reference.model}'s"
     with house_style():
         ax = ax if ax is not None else plt.subplots()[1]
         ax.set_title(f"more (orange) and less (purple)\nthan {reference.model}")
         ax.set_xlabel(f"{events.axes[0]} (map units)")
         x = events.inside(forecast.grid.box).x
-        _draw_map(
-            ratio, forecast.grid, x, ax, norm, label, cmap="PuOr_r", extend="both", ticks=lambda v, _: f"{2**v:.2g}×"
-        )
+        _draw_map(ratio, forecast.grid, x, ax, norm, label, cmap="PuOr_r", extend="both", ticks=_times, alpha=opacity)
     return ax
 
 
@@ -195,9 +199,12 @@ def _draw_map(
     extend: str,
     cmap: str | None = None,
     ticks: Callable[[float, int], str] | None = None,
+    alpha: Array | None = None,
 ) -> None:
     mesh = ax.pcolormesh(grid.edges[0], grid.edges[1], field.T, norm=norm, cmap=cmap, rasterized=True)
     ax.figure.colorbar(mesh, ax=ax, label=label, extend=extend, format=ticks and FuncFormatter(ticks))
+    if alpha is not None:
+        mesh.set_alpha(alpha.T.tolist())  # after the colour bar, which would fade with it
     size = float(np.clip(2000 / max(len(x), 1), 4, 30))
     ax.scatter(x[:, 0], x[:, 1], s=size, facecolors="white", edgecolors="black", linewidths=0.5, alpha=_alpha(len(x)))
     ax.set_xlim(grid.box.low[0], grid.box.high[0])
@@ -205,6 +212,11 @@ def _draw_map(
     widths = grid.box.widths[:2]
     ax.set_aspect("equal" if widths.max() <= SQUARE_WITHIN * widths.min() else "auto")
     ax.spines[:].set_visible(True)
+
+
+def _times(power: float, _: int) -> str:
+    """A power of 2 in words: 4×, 1/4×."""
+    return f"{2**power:.3g}×" if power >= 0 else f"1/{2**-power:.3g}×"
 
 
 def _alpha(n: int) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from stpp.declustering import decluster
+from stpp.declustering import decluster, write_parents
 from stpp.domain import Box
 from stpp.events import Events, Window
-from stpp.models import Hawkes
+from stpp.models import Hawkes, Uniform
 from stpp.simulation import simulate_hawkes
 
 BOX = Box((0.0, 0.0), (1.0, 1.0))
@@ -75,3 +78,18 @@ def test_the_first_event_has_no_parent_and_an_empty_window_is_refused() -> None:
     assert (found.background[:2] == 1).all()
     with pytest.raises(ValueError, match="no events between day 5 and 6"):
         decluster(three_kernels(), events, Window(5.0, 6.0))
+
+
+def test_the_table_names_rows_and_ids_of_the_file(tmp_path: Path) -> None:
+    x = np.array([[2.0, 2.0], [0.5, 0.5], [0.5, 0.5], [0.9, 0.1]])  # the first lies outside the domain
+    marks = pa.table({"id": ["a", "b", "c", "d"]})
+    events = Events(np.array([0.5, 1.0, 1.1, 1.2]), x, marks=marks)
+    write_parents(tmp_path / "parents.parquet", three_kernels(), events, Window(0.9, 3.0))
+    table = pq.read_table(tmp_path / "parents.parquet").to_pydict()
+    assert table["row"] == [1, 2, 3]
+    assert table["id"] == ["b", "c", "d"]
+    assert table["parent"][:2] == [-1, 1]
+    assert table["parent_id"][:2] == [None, "b"]
+    assert table["parent_probability"][1] > 0.9 > table["parent_probability"][2]
+    with pytest.raises(ValueError, match="no self-excitation"):
+        write_parents(tmp_path / "none.parquet", Uniform(domain=BOX, rate=1.0), events, Window(0.9, 3.0))
