@@ -345,7 +345,13 @@ def forecast(
 @click.option("--test-end", required=True, metavar="DATE", help="The last forecast window ends by then.")
 @click.option("--step", required=True, type=_duration, metavar="DURATION", help="From one forecast to the next.")
 @click.option("--horizon", type=_duration, metavar="DURATION", help="Length of each forecast; the step by default.")
-@click.option("--history", type=_look_back, default="expanding", metavar="expanding|60d", help="Look back so far.")
+@click.option(
+    "--history",
+    type=_look_back,
+    default="expanding",
+    metavar="expanding|60d",
+    help="How far to look back.  [default: expanding]",
+)
 @GRID
 @BOX
 @HAWKES

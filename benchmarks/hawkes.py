@@ -46,7 +46,9 @@ def measure(kernel: str, n: int) -> dict[str, float | str]:
     if kernel == "exponential" and fitted.result is not None:
         true = {"background rate": truth["background_rate"], "branching ratio": truth["branching"]}
         true |= {"decay": truth["decay"], "bandwidth": truth["bandwidth"]}
-        z = [(p.value - true[name]) / (p.standard_error or float("nan")) for name, p in fitted.result.parameters.items()]
+        z = [
+            (p.value - true[name]) / (p.standard_error or float("nan")) for name, p in fitted.result.parameters.items()
+        ]
         row["largest_z"] = round(max(abs(v) for v in z), 2)
     return row
 

@@ -26,7 +26,7 @@ GAP = 1e-9
 MAX_STEPS = 100
 """Newton steps of a concave fit; ten are plenty."""
 
-SCREEN_EVENTS = 200_000
+SCREEN_EVENTS = 100_000
 """Last events that decide which of a mixture's many candidates are worth computing over all events."""
 
 BURN_IN = 0.2
