@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,9 @@ MOST_HALF_LIVES = 16
 MOST_BANDWIDTHS = 5
 NEGLIGIBLE = 1e-5
 """Share of the events that a kernel must explain to be kept."""
+
+MAX_DESCENTS = 50
+"""Steps of a classical fit over all events; five are usual."""
 
 START_EVENTS, WARM_EVENTS = 4_000, 20_000
 """Last events of the window that a classical fit searches for its start, and is first fitted to."""
@@ -246,7 +250,8 @@ class _ExponentialLikelihood:
         sums = decayed_sums(past.t, past.x, ones, inside.t, inside.x, decay, bandwidth, tol=self.tol, derivatives=True)
         columns = np.column_stack([np.full(len(inside), 1 / self.box.volume), decay * sums.value])
         kernel = TriggeringKernel(decay, bandwidth)
-        in_time, in_box = kernel.mass_in(self.window, past.t), kernel.box_mass(past.x, self.box)
+        in_time = kernel.mass_in(self.window, past.t)
+        in_box, d_box = self.box.kernel_mass_and_derivative(past.x, bandwidth)
         masses = np.array([self.window.duration, in_time @ in_box])
         if weights is None or not fixed:
             start = weights if weights is not None and weights.min() > 0 else None
@@ -254,7 +259,6 @@ class _ExponentialLikelihood:
         rate = columns @ weights
         before, until = np.maximum(self.window.start - past.t, 0.0), self.window.end - past.t
         d_time = until * np.exp(-decay * until) - before * np.exp(-decay * before)
-        d_box = self.box.kernel_mass_derivative(past.x, bandwidth)
         gradient = np.array(
             [
                 *((1 / rate) @ columns - masses),
@@ -284,17 +288,11 @@ class _ExponentialLikelihood:
         close = 0.01 / math.sqrt(n)  # a hundredth of a standard error, in whitened steps
         if whiten is None:
             found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": close})
-        else:  # the whitened Hessian is near the identity, so Newton steps need no other
-            found = minimize(
-                loss,
-                np.zeros(2),
-                method="trust-exact",
-                jac=True,
-                hess=lambda *_: np.eye(2),
-                options={"gtol": close, "maxiter": 50},
-            )
-        decay, bandwidth = np.exp(origin + np.clip(scale @ found.x, -7, 7))
-        return float(decay), float(bandwidth), bool(np.abs(found.jac).max() < 10 * close)
+            z, slope = found.x, found.jac
+        else:
+            z, slope = _descend(loss, close)
+        decay, bandwidth = np.exp(origin + np.clip(scale @ z, -7, 7))
+        return float(decay), float(bandwidth), bool(np.abs(slope).max() < 10 * close)
 
     def whitening(self, decay: float, bandwidth: float) -> Array | None:
         """What :meth:`maximise` wants for more events of the same process; None where the likelihood is not peaked."""
@@ -317,6 +315,36 @@ class _ExponentialLikelihood:
             out[:, k] = -(up - down) / (2 * (b + h))
         out[2:, :2] = out[:2, 2:].T
         return (out + out.T) / 2
+
+
+def _descend(loss: Callable[[Array], tuple[float, Array]], close: float) -> tuple[Array, Array]:
+    """Minimise a function of two whitened variables; the place and its gradient, below ``close`` if it converged.
+
+    BFGS [1]_ that starts from the identity, which is near the Hessian of a whitened function. Library searches spend
+    their first step, here a pass over millions of events, on finding its length.
+
+    References
+    ----------
+    .. [1] Nocedal & Wright (2006), Numerical Optimization, algorithm 6.1.
+    """
+    z, inverse = np.zeros(2), np.eye(2)
+    value, slope = loss(z)
+    for _ in range(MAX_DESCENTS):
+        if np.abs(slope).max() < close:
+            break
+        step = -inverse @ slope
+        step /= max(1.0, float(np.linalg.norm(step)))
+        trial, after = loss(z + step)
+        while trial > value and np.abs(after).max() > np.abs(slope).max() and np.linalg.norm(step) > 1e-9:
+            step = step / 4
+            trial, after = loss(z + step)
+        change = after - slope
+        z, value, slope = z + step, trial, after
+        along = float(step @ change)
+        if along > 0:
+            left = np.eye(2) - np.outer(step, change) / along
+            inverse = left @ inverse @ left.T + np.outer(step, step) / along
+    return z, slope
 
 
 def fit_exponential(past: Events, window: Window, box: Box) -> tuple[HawkesParameters, FitResult]:
