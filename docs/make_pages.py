@@ -71,9 +71,9 @@ def speed_rows() -> list[tuple[str, str, str]]:
     for row in measured("fields", job="speed", d="2", tol="0.0001"):
         what = f"2-d intensity at {int(row['n']):,} events, with derivatives"
         rows.append((what, f"{float(row['seconds_grid']):.2f} s, {row['peak_memory_mb']} MB", "fields.py"))
-    for row in measured("hawkes"):
+    for row in measured("whole_fits"):
         what = f"whole 2-d Hawkes fit, {row['kernel']}, {int(row['n']):,} events"
-        rows.append((what, f"{float(row['seconds']):.1f} s, {row['peak_memory_mb']} MB", "hawkes.py"))
+        rows.append((what, f"{float(row['seconds']):.1f} s, {row['peak_memory_mb']} MB", "whole_fits.py"))
     for row in measured("backtest", model="all"):
         what = f"backtest of three models, {row['windows']} daily windows, {int(row['events']):,} events"
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min, {row['peak_memory_mb']} MB", "backtest.py"))

@@ -29,6 +29,9 @@ MAX_STEPS = 100
 SCREEN_EVENTS = 100_000
 """Last events that decide which of a mixture's many candidates are worth computing over all events."""
 
+LEAST_UNIFORM = 1e-6
+"""Share of the uniform in every mixture, so that no place is impossible."""
+
 BURN_IN = 0.2
 """Share of the training events that must have happened before one is used to judge a density."""
 
@@ -294,7 +297,8 @@ def fit_mixture(
         columns[:, k] = component_density(events, t, x, decay, bandwidth, box, mass=masses[bandwidth])
     columns[:, -1] = 1 / box.volume
     fit = concave_weights(columns, np.full(len(pairs) + 1, weight.sum()), weight)
-    shares = fit.weights / fit.weights.sum()
+    shares = (1 - LEAST_UNIFORM) * fit.weights / fit.weights.sum()
+    shares[-1] += LEAST_UNIFORM
     kept = np.flatnonzero(shares[:-1] > 1e-4)
     chosen = np.array([pairs[k] for k in kept]).reshape(-1, 2)
     score = float(weight @ np.log(columns @ shares) / weight.sum())

@@ -33,7 +33,7 @@ SIMULATIONS = 200
 """Simulated catalogues behind a forecast that has no closed form."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forecast:
     """Expected number of events per grid cell over a window, given the history at its start.
 
@@ -122,7 +122,7 @@ Draw = Callable[[int, np.random.Generator], Array]
 """(n, rng) → (n, d) places drawn from a density."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PointForecast:
     """A forecast above 3 dimensions, where no grid fits: its density is evaluated where asked.
 
@@ -172,7 +172,7 @@ class PointForecast:
 AnyForecast = Forecast | PointForecast
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class IntensityModel(ABC):
     """A conditional intensity λ(t, x | H_t) on ``domain``, in expected events per day per unit volume.
 

@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from stpp.domain import Array, Grid
 
-STEP_GROWTH = 1.6
+STEP_GROWTH = 1.3
 LARGEST_STEP = 1 / 8
 """Longest step, as a share of the window."""
 
@@ -171,7 +171,7 @@ def _solve(fixed: Array, guess: Array, feedback: dict[float, float], density: Ar
 
 def _mesh(duration: float, fastest: float) -> list[tuple[float, float]]:
     """(start, step) pairs that cover the window, short at first."""
-    step = min(0.3 / fastest, LARGEST_STEP * duration)
+    step = min(0.15 / fastest, LARGEST_STEP * duration)
     start, out = 0.0, []
     while start < duration * (1 - 1e-12):
         step = min(step, LARGEST_STEP * duration, duration - start)

@@ -19,7 +19,7 @@ from stpp.fitting import FitResult, Parameter, bandwidth_ladder, fit_mixture, me
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HistoricalAverage(IntensityModel):
     """λ(t, x) = rate · Σ_c share_c f_c(x | H_t): a constant rate times the density of all posts so far.
 
@@ -172,7 +172,7 @@ class HistoricalAverage(IntensityModel):
         return t[t < window.end]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DecayingKDE(HistoricalAverage):
     """λ(t, x) = ground rate(t) · Σ_c share_c f_c(x | H_t), each f_c a kernel density that forgets at its own pace.
 

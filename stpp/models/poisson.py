@@ -14,7 +14,7 @@ from stpp.fitting import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Uniform(IntensityModel):
     """λ(t, x) = rate / |domain|.
 

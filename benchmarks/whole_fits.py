@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("results_hawkes.csv")
+RESULTS = Path(__file__).with_name("results_whole_fits.csv")
 RUNS = [("exponential", 100_000), ("exponential", 1_000_000), ("exponential", 2_200_000)]
 RUNS += [("dictionary", 100_000), ("dictionary", 1_000_000)]
 
