@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +144,7 @@ def concave_weights(
     Parameters
     ----------
     columns : (n, K) F ≥ 0, value of each dictionary element at each event
-    masses : (K,) C > 0, its compensator
+    masses : (K,) C ≥ 0, its compensator; an element without any gets weight 0
     weight : (n,) m_i, default 1
     start : (K,) w > 0 to begin at; only saves time
 
@@ -154,6 +154,14 @@ def concave_weights(
         if some event has no dictionary element above 0
     """
     n, k = columns.shape
+    usable = masses > 0
+    if not usable.all():
+        fit = concave_weights(
+            columns[:, usable], masses[usable], weight, start=None if start is None else start[usable]
+        )
+        weights, information = np.zeros(k), np.zeros((k, k))
+        weights[usable], information[np.ix_(usable, usable)] = fit.weights, fit.information
+        return replace(fit, weights=weights, information=information)
     m = np.ones(n) if weight is None else weight
     scale = m.sum() / masses  # w / scale are then the shares of the events that each element explains
     w = np.full(k, 1.0 / k) if start is None else start / scale

@@ -255,7 +255,7 @@ class _ExponentialLikelihood:
         masses = np.array([self.window.duration, in_time @ in_box])
         if weights is None or not fixed:
             start = weights if weights is not None and weights.min() > 0 else None
-            weights = concave_weights(columns, np.maximum(masses, 1e-300), start=start).weights
+            weights = concave_weights(columns, masses, start=start).weights
         rate = columns @ weights
         before, until = np.maximum(self.window.start - past.t, 0.0), self.window.end - past.t
         d_time = until * np.exp(-decay * until) - before * np.exp(-decay * before)

@@ -279,3 +279,12 @@ def test_many_candidates_over_many_events_are_screened_first(monkeypatch: pytest
     assert near == pytest.approx(score, abs=2e-3)
     assert set(zip(screened.decays, screened.bandwidths, strict=True)) <= {(b, h) for b in fading for h in widths}
     assert whole.shares.sum() == pytest.approx(screened.shares.sum(), abs=0.2)
+
+
+def test_an_element_without_compensator_gets_no_weight() -> None:
+    columns = np.array([[1.0, 2.0, 0.5], [1.0, 1.0, 3.0]])
+    with_it = concave_weights(columns, np.array([1.0, 0.0, 2.0]))
+    without = concave_weights(columns[:, [0, 2]], np.array([1.0, 2.0]))
+    assert with_it.weights[1] == 0
+    np.testing.assert_allclose(with_it.weights[[0, 2]], without.weights)
+    assert np.isnan(with_it.standard_errors()[1])
