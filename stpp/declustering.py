@@ -59,9 +59,8 @@ def decluster(model: Hawkes, events: Events, window: Window) -> Declustering:
     inside = past.between(window)
     if len(inside) == 0:
         raise ValueError(f"no events between day {window.start:g} and {window.end:g} to decluster")
-    background, excited = model.parts(inside.t, inside.x, past)
+    background, excited, density = model.parts(inside.t, inside.x, past)
     rate = background + excited
-    density = model.place.at(inside.t, inside.x, past)
     offspring = np.ascontiguousarray(model.productivities(past) * model.decays)
     strongest = np.maximum.accumulate(offspring, axis=0)
     first = len(past) - len(inside)

@@ -245,6 +245,19 @@ class IntensityModel(ABC):
             logs = np.log(self.intensity(inside.t, inside.x, history))
         return float(logs.sum() - self.total_compensator(window, history))
 
+    def training_events(self, events: Events, window: Window) -> Events:
+        """The events of the window that a fit is judged on.
+
+        Raises
+        ------
+        ValueError
+            if there are none
+        """
+        inside = events.between(window)
+        if len(inside) == 0:
+            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        return inside
+
     # -- saving -----------------------------------------------------------------------------------------------
 
     def save(self, directory: Path) -> None:

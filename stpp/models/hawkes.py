@@ -146,8 +146,7 @@ class Hawkes(IntensityModel):
         """
         began = time.perf_counter()
         past = events.before(window.end)
-        if len(past.between(window)) == 0:
-            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        self.training_events(past, window)
         if self.kernel == "exponential":
             parameters, result = fit_exponential(past, window, self.domain)
         else:
@@ -160,13 +159,13 @@ class Hawkes(IntensityModel):
         """(n,) λ, at times in any order."""
         order = np.argsort(t, kind="stable")
         times, places = np.asarray(t, dtype=float)[order], np.asarray(x, dtype=float)[order]
-        background, excited = self.parts(times, places, history)
+        background, excited, _ = self.parts(times, places, history)
         out = np.empty(len(times))
         out[order] = background + excited
         return out
 
-    def parts(self, t: Array, x: Array, history: Events) -> tuple[Array, Array]:
-        """(n,) background rate and (n,) self-excitation at sorted times: λ is their sum."""
+    def parts(self, t: Array, x: Array, history: Events) -> tuple[Array, Array, Array]:
+        """(n,) background rate and (n,) self-excitation at sorted times, λ being their sum, and (n,) the density f."""
         density = self.place.at(t, x, history)
         background = self.uniform_rate / self.domain.volume + self.cycle(t) * density
         excited = np.zeros(len(t))
@@ -177,7 +176,7 @@ class Hawkes(IntensityModel):
                 excited += density * decayed_totals(history.t, weight, t, kernel.decay)
             else:
                 excited += decayed_sums(history.t, history.x, weight, t, x, kernel.decay, kernel.bandwidth).value
-        return background, excited
+        return background, excited, density
 
     def compensator(self, window: Window, history: Events, grid: Grid) -> Array:
         """``grid.shape``, exact in time; in space erf at the box's edges and grid-engine accurate inside."""

@@ -64,9 +64,7 @@ class HistoricalAverage(IntensityModel):
         """Shares of bandwidths (and memories) by predictive log score, ground rate by maximum likelihood."""
         began = time.perf_counter()
         past = events.before(window.end)
-        n = len(past.between(window))
-        if n == 0:
-            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        n = len(self.training_events(past, window))
         ladder = bandwidth_ladder(past)
         mixture, score = fit_mixture(past, window, self.domain, self._decay_options(past), ladder, self.horizon)
         ground = self._ground_rate(past, window)

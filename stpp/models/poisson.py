@@ -31,9 +31,7 @@ class Uniform(IntensityModel):
     def fit(self, events: Events, window: Window) -> Self:
         """Rate = events in the window over its length."""
         began = time.perf_counter()
-        n = len(events.between(window))
-        if n == 0:
-            raise ValueError(f"no events between day {window.start:g} and {window.end:g} to fit {self.name} to")
+        n = len(self.training_events(events, window))
         rate = n / window.duration
         log_likelihood = n * np.log(rate / self.domain.volume) - n
         parameters = {"rate": Parameter(rate, float(np.sqrt(n) / window.duration), "events/day")}
