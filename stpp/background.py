@@ -244,6 +244,15 @@ def decayed_intervals(window: Window, t: Array, weight: Array, decay: float) -> 
     return out
 
 
+def between_events(intervals: Array, window: Window, t: Array) -> Array:
+    """(m + 1,) integrals between the m events inside the window, of (n + 1,) such integrals between all n events.
+
+    What lies in the window before its first event is one piece, whatever number of events came before it.
+    """
+    first = int(np.searchsorted(t, window.start, side="left")) + 1
+    return np.concatenate([[intervals[:first].sum()], intervals[first:]])
+
+
 def cycle_columns(t: Array) -> Array:
     """(n, 13) daily and weekly hat functions at times ``t``; each cycle's hats are ≥ 0 and sum to 1."""
     columns = []

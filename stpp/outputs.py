@@ -1,13 +1,16 @@
-"""Output files and directories: complete or not there at all."""
+"""Output files and directories: complete or not there at all; long work resumes in a directory beside its own."""
 
 from __future__ import annotations
 
+import fcntl
 import glob
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -51,25 +54,73 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
         at once, if ``path`` cannot be written
     """
     path = path.resolve()
+    _check_run(path, force)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _take_place(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
+    """A working directory beside ``path`` that takes its place when the block ends well, and stays if it does not.
+
+    What an interrupted run of the same identity left in it is there to be continued; what one of another identity
+    left is removed. It lies in ``.NAME.partial``.
+
+    Parameters
+    ----------
+    path : of the run directory
+    identity : all that the results depend on, as JSON values
+    force : replace a run directory that exists
+
+    Raises
+    ------
+    ValueError
+        at once, as :func:`new_run`, or if another process is at work on it
+    OSError
+        at once, if ``path`` cannot be written
+    """
+    path = path.resolve()
+    _check_run(path, force)
+    partial, text = path.with_name(f".{path.name}.partial"), json.dumps(identity, sort_keys=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system, however the process ends
+        except BlockingIOError:
+            raise ValueError(f"another process is at work on {path}: wait for it, or name another output") from None
+        stamp = partial / "identity.json"
+        if partial.exists() and not (stamp.is_file() and stamp.read_text() == text):
+            shutil.rmtree(partial)
+        partial.mkdir(exist_ok=True)
+        stamp.write_text(text)
+        yield partial
+        stamp.unlink()
+        _take_place(partial, path)
+        Path(lock.name).unlink()
+
+
+def _take_place(directory: Path, path: Path) -> None:
+    """Rename a finished directory, and only then remove what was there before."""
+    if path.exists():
+        replaced = path.with_name(f".{os.getpid()}.{path.name}.replaced")
+        path.rename(replaced)
+        directory.rename(path)
+        shutil.rmtree(replaced)
+    else:
+        directory.rename(path)
+
+
+def _check_run(path: Path, force: bool) -> None:
     _check_folder(path.parent)
     if path.exists():
         if not force:
             raise ValueError(f"{path} exists: --force replaces it")
         if not (path / "manifest.json").is_file():
             raise ValueError(f"{path} is not a run directory, so it is not replaced: name another")
-    temporary = _temporary(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            replaced = temporary.with_name(f"{temporary.name}.replaced")
-            path.rename(replaced)
-            temporary.rename(path)
-            shutil.rmtree(replaced)
-        else:
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary(path: Path) -> Path:

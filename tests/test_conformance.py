@@ -290,6 +290,19 @@ def test_the_compensator_adds_up_over_cells_and_windows(label: str, d: int) -> N
 
 @in_any_dimension
 @every_model
+def test_the_compensator_between_events_adds_up_and_equals_that_of_short_windows(label: str, d: int) -> None:
+    events, model, window = world(d), fitted(label, d), Window(15.5, 15.9)
+    inside = events.between(window)
+    increments = model.compensator_increments(window, events)
+    assert increments.shape == (len(inside) + 1,)
+    assert len(inside) > 3
+    assert increments.sum() == pytest.approx(model.total_compensator(window, events), rel=1e-9)
+    one_by_one = IntensityModel.compensator_increments(model, window, events)
+    np.testing.assert_allclose(increments, one_by_one, rtol=1e-7, atol=1e-9)
+
+
+@in_any_dimension
+@every_model
 def test_the_log_likelihood_is_the_sum_of_log_intensities_less_the_compensator(label: str, d: int) -> None:
     events, model, window = world(d), fitted(label, d), Window(15.5, 19.0)
     inside = events.between(window)
@@ -337,6 +350,20 @@ def test_rolling_forecasts_are_forecasts_one_by_one(label: str, d: int) -> None:
         assert rolled.window == window
         assert rolled.total == pytest.approx(alone.total, rel=1e-10)
         np.testing.assert_allclose(rolled.relative_at(x), alone.relative_at(x), rtol=1e-10)
+
+
+@in_any_dimension
+@every_model
+def test_rolling_forecasts_taken_up_again_in_the_middle_are_the_same_to_the_bit(label: str, d: int) -> None:
+    events, model, x = world(d), fitted(label, d), some_places(d, 30)
+    grid = Grid.over(unit(d), 6) if d <= 3 else None
+    windows = [Window(s, s + 1) for s in range(20, 26)]
+    whole = list(model.rolling_forecasts(events, windows, grid))
+    resumed = list(model.rolling_forecasts(events, windows, grid, first=3))
+    assert [f.window for f in resumed] == windows[3:]
+    for one, other in zip(whole[3:], resumed, strict=True):
+        assert one.total == other.total
+        np.testing.assert_array_equal(one.relative_at(x), other.relative_at(x))
 
 
 @in_every_grid_dimension

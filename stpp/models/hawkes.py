@@ -16,6 +16,7 @@ from stpp.background import (
     HATS,
     KernelMixture,
     RunningMixture,
+    between_events,
     cycle_columns,
     cycle_integrals,
     decayed_intervals,
@@ -203,6 +204,17 @@ class Hawkes(IntensityModel):
             total += float(offspring[:, k] @ (kernel.mass_in(window, past.t) * kernel.box_mass(past.x, self.domain)))
         return total
 
+    def compensator_increments(self, window: Window, history: Events) -> Array:
+        """(n + 1,) ∫∫ λ between the window's events, in closed form."""
+        past = history.before(window.end)
+        edges = interval_edges(window, past.t)
+        out = self.uniform_rate * np.diff(edges) + self.cycle_integrals(edges)
+        offspring = self.productivities(past)
+        for k, kernel in enumerate(self.kernels):
+            weight = offspring[:, k] * kernel.box_mass(past.x, self.domain)
+            out += decayed_intervals(window, past.t, weight, kernel.decay)
+        return between_events(out, window, past.t)
+
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """E[N(cell × window) | history before it], offspring of offspring included, in closed form on the grid.
 
@@ -212,16 +224,19 @@ class Hawkes(IntensityModel):
         """
         return next(self.rolling_forecasts(history, [window], grid))
 
-    def rolling_forecasts(self, events: Events, windows: Sequence[Window], grid: Grid | None) -> Iterator[AnyForecast]:
+    def rolling_forecasts(
+        self, events: Events, windows: Sequence[Window], grid: Grid | None, *, first: int = 0
+    ) -> Iterator[AnyForecast]:
         """One pass over the events: the fields are carried from window to window; see :mod:`stpp.renewal`."""
         if grid is None:
-            for window in windows:
+            for window in windows[first:]:
                 yield self._point_forecast(window, events.before(window.start))
             return
         state = _State(self, grid)
-        for window in windows:
+        for k, window in enumerate(windows):
             state.advance(events, window.start)
-            yield state.forecast(window)
+            if k >= first:
+                yield state.forecast(window)
 
     def _point_forecast(self, window: Window, past: Events) -> PointForecast:
         now = np.array([window.start])

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from stpp.background import GroundRate, KernelMixture, RunningMixture
+from stpp.background import GroundRate, KernelMixture, RunningMixture, between_events
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import decayed_totals
@@ -113,23 +113,31 @@ class HistoricalAverage(IntensityModel):
         """∫ of the ground rate: the density integrates to 1."""
         return float(self.ground.intervals(window, history.before(window.end)).sum())
 
+    def compensator_increments(self, window: Window, history: Events) -> Array:
+        """(n + 1,) ∫ of the ground rate between the window's events."""
+        past = history.before(window.end)
+        return between_events(self.ground.intervals(window, past), window, past.t)
+
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """Expected total × the density at issue time."""
         return next(self.rolling_forecasts(history, [window], grid))
 
-    def rolling_forecasts(self, events: Events, windows: Sequence[Window], grid: Grid | None) -> Iterator[AnyForecast]:
+    def rolling_forecasts(
+        self, events: Events, windows: Sequence[Window], grid: Grid | None, *, first: int = 0
+    ) -> Iterator[AnyForecast]:
         """One pass over the events: the fields are carried from window to window."""
         if grid is None:
-            for window in windows:
+            for window in windows[first:]:
                 yield self._point_forecast(window, events.before(window.start))
             return
         running, seen = RunningMixture(self.mixture), 0
-        for window in windows:
+        for k, window in enumerate(windows):
             past = events.before(window.start)
             running.advance(past.rows(seen, len(past)))
             seen = len(past)
-            counts = self.ground.expected(window, past) * running.cell_shares(grid)
-            yield Forecast.of(window, grid, counts, self.name, self.floor)
+            if k >= first:
+                counts = self.ground.expected(window, past) * running.cell_shares(grid)
+                yield Forecast.of(window, grid, counts, self.name, self.floor)
 
     def _point_forecast(self, window: Window, past: Events) -> PointForecast:
         mixture, total = self.mixture, self.ground.expected(window, past)

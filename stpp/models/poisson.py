@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from stpp.background import interval_edges
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting import FitResult, Parameter
@@ -50,6 +51,10 @@ class Uniform(IntensityModel):
     def total_compensator(self, window: Window, history: Events) -> float:
         """Rate × length of the window."""
         return self.rate * window.duration
+
+    def compensator_increments(self, window: Window, history: Events) -> Array:
+        """(n + 1,) rate × time between the window's events."""
+        return self.rate * np.diff(interval_edges(window, history.between(window).t))
 
     def forecast(self, window: Window, history: Events, grid: Grid | None) -> AnyForecast:
         """The compensator: nothing depends on history."""
