@@ -23,13 +23,14 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The command page, and what README.md takes from `make demo` and from benchmarks/results_*.csv.
+# The command page, the page on FDS, and what README.md takes from `make demo` and from benchmarks/results_*.csv.
 docs: demo
 	$(BIN)/python docs/make_pages.py
+	$(BIN)/python docs/fds_figure.py
 
 # Needs uv; run it after a change of the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra demo --group dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 clean:

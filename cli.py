@@ -11,8 +11,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from evaluation.backtest import BacktestResult
+    from evaluation.nulls import NullResult
+    from evaluation.plan import Plan
     from stpp.domain import Box
+    from stpp.intensity import IntensityModel
     from stpp.runs import Source
 
 DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
@@ -64,6 +68,7 @@ class Session:
     as_json: bool
     force: bool
     quiet: bool
+    jobs: int | None
     started: float
 
     def log(self, *lines: str) -> None:
@@ -86,23 +91,85 @@ class Session:
                 self.log(f"{path}: {count:,} of {rows:,} rows left out: {cause}")
         return source
 
-    def record(self, directory: Path, source: Source, **settings: Any) -> None:
+    def describe(self, source: Source, **settings: Any) -> dict[str, Any]:
+        """All that the results depend on, for the manifest."""
+        from stpp.runs import describe_run
+
+        return describe_run(self.argv, self.seed, source, settings)
+
+    def record(self, directory: Path, description: dict[str, Any], source: Source, **measured: Any) -> None:
         """Put the manifest into a run directory."""
         from stpp.runs import write_manifest
 
-        write_manifest(directory, self.argv, self.seed, source, self.started, settings)
+        write_manifest(directory, description, source, self.started, **measured)
 
-    def progress(self) -> Callable[[str, int, int], None]:
-        """A progress bar for windows, on a terminal only."""
+    @contextmanager
+    def resumable(self, output: Path | None, description: dict[str, Any]) -> Iterator[Path | None]:
+        """The working directory of a long run, which goes on where an interrupted one of the same command stopped."""
+        from stpp.outputs import resumable_run
+
+        if output is None:
+            yield None
+            return
+        words = [word for word in self.argv if word not in ("--force", "--quiet", "--json")]
+        with resumable_run(output, description | {"argv": words}, force=self.force) as directory:
+            if len(list(directory.iterdir())) > 1:
+                self.log(f"going on where an interrupted run of {output} stopped")
+            try:
+                yield directory
+            except (KeyboardInterrupt, SystemExit):
+                self.log(f"what is finished is kept: the same command goes on from there to {output}")
+                raise
+
+    def test(
+        self,
+        source: Source,
+        nulls: tuple[str, ...],
+        statistic: str,
+        models: dict[str, IntensityModel],
+        plan: Plan,
+        *,
+        distance: float | None = None,
+        delay: float | None = None,
+        **how: Any,
+    ) -> list[NullResult]:
+        """A statistic of models against null worlds."""
+        from evaluation.interaction import close_scales
+        from evaluation.nulls import NULLS, analysed
+        from evaluation.significance import significance
+        from evaluation.statistics import make_statistic
+        from stpp.columns import in_words
+
+        names = tuple(NULLS) if nulls == ("all",) else nulls
+        events, context = analysed(source.events, models[plan.reference].domain, plan)
+        if statistic in ("knox", "modified-knox") and None in (distance, delay):
+            near = close_scales(events)
+            distance, delay = distance or near[0], delay or near[1]
+            self.log(f"near means within {distance:.3g} map units and {in_words(delay)}")
+        tested = make_statistic(statistic, models, plan, distance=distance, delay=delay)
+        bar = functools.partial(self.progress("world"), "null worlds")
+        return significance(tested, events, names, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
+
+    def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path) -> None:
+        """Animations of models' forecasts."""
+        from evaluation.animation import animate
+
+        for model in models:
+            for path in animate(result, model, images, force=self.force, progress=self.progress("frame")):
+                self.log(f"animation  {path}")
+
+    def progress(self, unit: str = "window") -> Callable[[str, int, int], None]:
+        """A progress bar, on a terminal only."""
         from tqdm import tqdm
 
-        bar = tqdm(disable=True if self.quiet else None, leave=False, unit="window")
+        bar = tqdm(disable=True if self.quiet else None, leave=False, unit=unit)
 
-        def advance(model: str, done: int, total: int) -> None:
-            if done == 1:
+        def advance(label: str, done: int, total: int) -> None:
+            if bar.total != total or not bar.desc.startswith(label):
                 bar.reset(total)
-                bar.set_description(model)
-            bar.update()
+                bar.set_description(label)
+            bar.n = done
+            bar.refresh()
 
         return advance
 
@@ -141,7 +208,7 @@ def verb(function: Callable[..., None]) -> click.Command:
     @main.command()
     @functools.wraps(function)
     def command(seed: int, as_json: bool, force: bool, quiet: bool, jobs: int | None, **options: Any) -> None:
-        session = Session(click.get_current_context().obj, seed, as_json, force, quiet, time.perf_counter())
+        session = Session(click.get_current_context().obj, seed, as_json, force, quiet, jobs, time.perf_counter())
         session.log(f"seed {seed}")
         if jobs:
             import numba
@@ -175,7 +242,7 @@ def _box(text: str) -> Box:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    return tuple(text.split(",")) if text else ()
 
 
 def stack(*options: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -199,6 +266,43 @@ GRID = click.option("--grid", type=int, default=100, show_default=True, help="Ce
 HAWKES = stack(
     click.option("--kernel", type=click.Choice(["dictionary", "exponential"]), help="hawkes: many kernels, or one."),
     click.option("--productivity", metavar="MARK", help="hawkes: events trigger more, the larger this mark."),
+)
+
+
+CONTEST = stack(
+    click.option("--train-start", metavar="DATE", help="Training starts; earlier events are history only."),
+    click.option("--test-start", metavar="DATE", help="First forecast.  [default: two thirds of the way]"),
+    click.option(
+        "--test-end", metavar="DATE", help="The last forecast window ends by then.  [default: the last event]"
+    ),
+    click.option("--step", type=_duration, default="1d", show_default=True, help="From one forecast to the next."),
+    click.option("--horizon", type=_duration, metavar="DURATION", help="Length of each forecast; the step by default."),
+    click.option(
+        "--history",
+        type=_look_back,
+        default="expanding",
+        metavar="expanding|60d",
+        help="How far to look back.  [default: expanding]",
+    ),
+    GRID,
+    BOX,
+    HAWKES,
+    click.option("--zoom", type=_box, metavar="LO,HI,…", help="Score events in this box only; training sees all."),
+    click.option("--refit", type=int, metavar="K", help="Fit anew every K windows; only once by default."),
+    click.option("--reference", default="historical-average", show_default=True, help="Gain is measured against it."),
+)
+SHUFFLES = stack(
+    click.option("-B", "B", type=int, default=199, show_default=True, help="Null worlds; the smallest p is 1/(B + 1)."),
+    click.option(
+        "--backend", type=click.Choice(["loky", "dask"]), default="loky", help="Where null worlds are computed."
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Of the dask scheduler."),
+)
+ANIMATE = stack(
+    click.option("--animate", type=_names, default="", metavar="A,B,…", help="Animate these models' forecasts."),
+    click.option(
+        "--images", type=PATH, default="image_outputs", show_default=True, help="Directory for the animations."
+    ),
 )
 
 
@@ -288,7 +392,8 @@ def fit(session: Session, source: Source, model: str, output: Path | None, paren
         fitted, window, notes = train(model, source.events, **settings)
         if directory:
             fitted.save(directory)
-            session.record(directory, source, window=[window.start, window.end], box=fitted.domain.to_list())
+            settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
+            session.record(directory, session.describe(source, **settings), source)
             if parents:
                 write_parents(directory / "parents.parquet", fitted, source.events, window)
     session.log(*notes)
@@ -340,66 +445,194 @@ def forecast(
 @verb
 @reads_events
 @click.option("--models", required=True, type=_names, metavar="A,B,…", help="Models to compare.")
-@click.option("--train-start", required=True, metavar="DATE", help="Training starts; earlier events are history only.")
-@click.option("--test-start", required=True, metavar="DATE", help="The first forecast is issued.")
-@click.option("--test-end", required=True, metavar="DATE", help="The last forecast window ends by then.")
-@click.option("--step", required=True, type=_duration, metavar="DURATION", help="From one forecast to the next.")
-@click.option("--horizon", type=_duration, metavar="DURATION", help="Length of each forecast; the step by default.")
-@click.option(
-    "--history",
-    type=_look_back,
-    default="expanding",
-    metavar="expanding|60d",
-    help="How far to look back.  [default: expanding]",
-)
-@GRID
-@BOX
-@HAWKES
-@click.option("--zoom", type=_box, metavar="LO,HI,…", help="Score events in this box only; training sees everything.")
-@click.option("--refit", type=int, metavar="K", help="Fit anew every K windows; only once by default.")
-@click.option("--reference", default="historical-average", show_default=True, help="What gain is measured against.")
+@CONTEST
+@click.option("--nulls", type=_names, default="", metavar="all|A,B,…", help="Test the gains against these nulls.")
+@SHUFFLES
+@click.option("--keep-forecasts", is_flag=True, help="Write every forecast, not only those that the report shows.")
+@ANIMATE
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for scores, forecasts and the report.")
 def evaluate(
     session: Session,
     source: Source,
     models: tuple[str, ...],
-    train_start: str,
-    test_start: str,
-    test_end: str,
-    box: Box | None,
+    nulls: tuple[str, ...],
+    keep_forecasts: bool,
+    animate: tuple[str, ...],
+    images: Path,
     output: Path | None,
-    kernel: str | None,
-    productivity: str | None,
-    **settings: Any,
+    B: int,
+    backend: str,
+    scheduler: str | None,
+    **contest: Any,
 ) -> None:
-    """Backtest models on rolling forecasts and rank them by information gain."""
+    """Backtest models on rolling forecasts and rank them by information gain.
+
+    Interrupted, the same command goes on from its last finished window.
+    """
     import numpy as np
 
-    from evaluation import Plan, backtest, leaderboard, write_report
-    from stpp.columns import day_of
-    from stpp.events import Window
-    from stpp.models import make_models
-    from stpp.outputs import new_run
-    from stpp.runs import write_forecasts
+    from evaluation.backtest import backtest
+    from evaluation.families import null_lines
+    from evaluation.plan import set_up
+    from evaluation.report import leaderboard, write_report
+    from evaluation.runs import open_store, plan_record, save_nulls, save_result
 
-    known = source.events
-    train, first, end = (day_of(date, known.epoch) for date in (train_start, test_start, test_end))
-    plan = Plan(train, Window(first, end), **settings)
-    domain, names = box or plan.domain(known), dict.fromkeys((plan.reference, *models))
-    contenders = make_models(names, domain, plan.horizon or plan.step, kernel=kernel, productivity=productivity)
-    with new_run(output, force=session.force) if output else nullcontext() as directory:
-        rng = np.random.default_rng(session.seed)
-        result = backtest(known, contenders, plan, rng=rng, progress=session.progress())
+    if (animate or keep_forecasts) and not output:
+        raise click.UsageError("--animate and --keep-forecasts need -o RUN")
+    plan, contenders = set_up(source.events, models, **contest)
+    domain = contenders[plan.reference].domain.to_list()
+    description = session.describe(source, plan=plan_record(plan), box=domain, models=list(contenders))
+    with session.resumable(output, description) as directory:
+        store, rng = open_store(directory) if directory else None, np.random.default_rng(session.seed)
+        result = backtest(source.events, contenders, plan, rng=rng, progress=session.progress(), store=store)
+        learning = {name: model for name, model in contenders.items() if name != "uniform"}
+        journal = store.directory / "nulls.jsonl" if store else None
+        how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "journal": journal}
+        tested = session.test(source, nulls, "information-gain", learning, plan, **how) if nulls else []
         if directory:
-            result.table.to_parquet(directory / "scores.parquet", index=False)
-            write_forecasts(directory / "forecasts.nc", result.last, result.last_events)
-            write_report(result, directory, title=f"Forecasts of {source.path.name}")
-            session.record(directory, source, box=domain.to_list(), models=list(contenders))
-    session.show(result.to_json_dict(), leaderboard(result))
+            session.animate(result, animate, images)
+            title = f"Forecasts of {source.path.name}"
+            write_report(result, directory, title=title, manifest=description, nulls=tested)
+            save_nulls(tested, directory / "nulls.json")
+            save_result(result, directory, keep_forecasts=keep_forecasts)
+            session.record(directory, description, source, cost=result.cost.to_dict(orient="index"))
+    text = "\n".join([leaderboard(result), *(["", *null_lines(tested)] if tested else [])])
+    session.show(result.to_json_dict() | {"nulls": [one.to_json_dict() for one in tested]}, text)
     if output:
-        session.log(f"\nreport     {output / 'report.md'}")
-        if (output / "forecast.png").exists():
-            session.log(f"map        {output / 'forecast.png'}")
+        session.log(f"\nreport     {output / 'report.html'}")
+
+
+@verb
+@reads_events
+@click.option("--model", default="hawkes", show_default=True, help="The model whose statistic is tested.")
+@click.option("--null", "nulls", type=_names, default="time-shuffle", metavar="all|A,B,…", help="See 'stpp nulls'.")
+@click.option("--statistic", default="information-gain", show_default=True, help="What is tested; see 'stpp nulls'.")
+@click.option("--distance", type=float, help="knox: map units that count as near; the closest 1 % of pairs by default.")
+@click.option("--delay", type=_duration, metavar="DURATION", help="knox: time that counts as near; likewise.")
+@CONTEST
+@SHUFFLES
+@click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the values and their picture.")
+def null(
+    session: Session,
+    source: Source,
+    model: str,
+    nulls: tuple[str, ...],
+    statistic: str,
+    distance: float | None,
+    delay: float | None,
+    output: Path | None,
+    B: int,
+    backend: str,
+    scheduler: str | None,
+    **contest: Any,
+) -> None:
+    """Is it chance? Test a statistic, refit included, against null worlds without the structure it measures.
+
+    Interrupted, the same command goes on from its last finished world.
+    """
+    from evaluation.families import draw_nulls, null_lines
+    from evaluation.plan import set_up
+    from evaluation.runs import save_nulls
+
+    plan, models = set_up(source.events, [model], **contest)
+    description = session.describe(source, statistic=statistic, B=B)
+    with session.resumable(output, description) as directory:
+        how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "distance": distance, "delay": delay}
+        journal = directory / "nulls.jsonl" if directory else None
+        tested = session.test(source, nulls, statistic, models, plan, journal=journal, **how)
+        if directory and journal:
+            save_nulls(tested, directory / "nulls.json")
+            draw_nulls(tested).savefig(directory / "nulls.png")
+            journal.unlink()
+            session.record(directory, description, source)
+    found = [one.to_json_dict() for one in tested]
+    session.show(found[0] if len(found) == 1 else {"nulls": found}, "\n".join(null_lines(tested)))
+
+
+@verb
+@click.argument("run", type=PATH)
+@click.option("--model", help="Which model of an evaluation.  [default: the first beside the reference]")
+@click.option("--step", type=_duration, default="1d", show_default=True, help="Window after a fit's training time.")
+@click.option("--mark", metavar="COL", help="Test the distribution of this numeric mark, such as a magnitude.")
+@GRID
+def diagnose(session: Session, run: Path, model: str | None, step: float, mark: str | None, grid: int) -> None:
+    """Check a fit, or a model of an evaluation, on the events after its training: residuals and calibration.
+
+    Draws one page, RUN/diagnosis-MODEL.png, and writes the numbers beside it.
+    """
+    import numpy as np
+
+    from evaluation.diagnosis_page import draw
+    from evaluation.held_out import judge, load_held_out
+    from stpp.outputs import new_file
+
+    held = load_held_out(run, model, step)
+    rng = np.random.default_rng(session.seed)
+    found = judge(held, cells=grid, mark=mark, rng=rng, progress=session.progress())
+    facts = _finite(found.to_json_dict())
+    page = run / f"diagnosis-{found.diagnosis.model}.png"
+    with new_file(page, force=True) as picture, new_file(page.with_suffix(".json"), force=True) as numbers:
+        draw(found.diagnosis).savefig(picture, format="png")
+        numbers.write_text(json.dumps(facts, indent=1) + "\n")
+    session.show(facts, "\n".join(found.lines()))
+    session.log(f"\npage       {page}")
+
+
+@verb
+@click.argument("run", type=PATH)
+@ANIMATE
+def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) -> None:
+    """Write the report of an evaluation anew, and animate its forecasts."""
+    from evaluation.report import leaderboard, write_report
+    from evaluation.runs import load_nulls, load_result
+    from stpp.runs import reproducible
+
+    result, manifest = load_result(run)
+    title = f"Forecasts of {Path(manifest['input']['path']).name}"
+    write_report(result, run, title=title, manifest=reproducible(manifest), nulls=load_nulls(run / "nulls.json"))
+    session.animate(result, animate, images)
+    session.show(result.to_json_dict(), leaderboard(result))
+    session.log(f"\nreport     {run / 'report.html'}")
+
+
+@verb
+@click.argument("run", type=PATH)
+def reproduce(session: Session, run: Path) -> None:
+    """Run a run's command again on the same events, and compare all its files."""
+    import tempfile
+
+    from stpp.reproduction import compare_runs, run_again
+    from stpp.runs import read_manifest
+
+    manifest = read_manifest(run, "stpp … -o RUN")
+    with tempfile.TemporaryDirectory() as folder:
+        run_again(manifest, Path(folder) / "again")
+        found = compare_runs(run, Path(folder) / "again")
+    session.show(found, "\n".join(f"{state:8} {name}" for name, state in found.items()))
+    if set(found.values()) != {"same"}:
+        sys.exit(1)
+
+
+@verb
+def scores(session: Session) -> None:
+    """List the scores: which are proper, which way is better, and where they come from."""
+    from evaluation.scores import SCORES, describe_scores
+
+    facts = ("orientation", "proper", "units", "citation")
+    session.show(
+        {name: {key: getattr(score, key) for key in facts} for name, score in SCORES.items()}, describe_scores()
+    )
+
+
+@verb
+def nulls(session: Session) -> None:
+    """List the nulls and the statistics to test against them."""
+    from evaluation.nulls import NULLS, describe_nulls
+    from evaluation.statistics import STATISTICS
+
+    lines = "\n".join(f"  {name:20}{line}" for name, line in STATISTICS.items())
+    claims = {name: one.claim for name, one in NULLS.items()}
+    session.show({"nulls": claims, "statistics": STATISTICS}, f"{describe_nulls()}\n\nstatistics\n{lines}")
 
 
 @verb

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.backtest import Plan, backtest
+from evaluation import Plan, backtest
 from stpp import Box, Window
 from stpp.models import MODELS
 from stpp.simulation import simulate_hawkes

@@ -3,6 +3,8 @@
 - ``docs/cli.md`` from the commands' own --help
 - the speed table of ``README.md`` from benchmarks/results_*.csv
 - the leaderboard of ``README.md`` and ``docs/images/forecast.png`` from what ``make demo`` left in ``stpp-demo/``
+
+``docs/fds_figure.py`` writes the figures of ``docs/fds.md``.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def speed_table() -> str:
 
 def demo_table() -> str:
     """The table of the demo's report, and the line beneath it that says what was scored."""
-    table, scored = (DEMO / "report.md").read_text().split("\n\n")[1:3]
+    blocks = (DEMO / "report.md").read_text().split("\n\n")
+    first = next(k for k, block in enumerate(blocks) if block.startswith("| model"))
+    table, scored = blocks[first : first + 2]
     return f"{table}\n\n{scored.strip()}"
 
 
@@ -105,4 +109,4 @@ if __name__ == "__main__":
     if DEMO.exists():
         README.write_text(with_block(README.read_text(), "leaderboard", demo_table()))
         PICTURE.parent.mkdir(exist_ok=True)
-        shutil.copyfile(DEMO / "forecast.png", PICTURE)
+        shutil.copyfile(DEMO / "best.png", PICTURE)

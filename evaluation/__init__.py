@@ -1,7 +1,8 @@
 """Judging forecasts: scores, rolling-origin backtests, comparisons with honest intervals, reports."""
 
-from evaluation.backtest import BacktestResult, Plan, backtest
+from evaluation.backtest import BacktestResult, backtest
 from evaluation.comparison import GainInterval, information_gain_intervals
+from evaluation.plan import Plan
 from evaluation.report import leaderboard, write_report
 from evaluation.scores import SCORES, Score
 

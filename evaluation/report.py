@@ -1,106 +1,178 @@
-"""What a backtest found, in words: the leaderboard for the terminal, and report.md with its pictures."""
+"""What a backtest found, in words: the leaderboard for the terminal; the report in Markdown and as one HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evaluation.backtest import BacktestResult
-from evaluation.comparison import ENOUGH_WINDOWS
+from evaluation.comparison import ENOUGH_WINDOWS, LEVEL, compare_pairs, verdicts
+from evaluation.numbers import rounded, signed
+from evaluation.scores import SCORES
 from stpp.columns import in_words
-from stpp.intensity import Forecast
+from stpp.domain import MAX_GRID_DIMENSIONS
+from stpp.outputs import new_file
 from stpp.runs import ROUGH_FIT
 
-COLUMNS = (
-    "model",
-    "information gain",
-    "95 % interval",
-    "pooled",
-    "FDS (improper)",
-    "overconfidence",
-    "quadratic FDS",
-    "seconds",
-    "",
-)
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evaluation.nulls import NullResult
+
+COLUMNS = ("model", "information gain", "95 % interval", "pooled", "FDS (improper)", "overconfidence", "quadratic FDS")
+
+CSEP = {
+    "mean over events": "t_gain",
+    "T: low": "t_low",
+    "T: high": "t_high",
+    "T: p": "t_p_value",
+    "W: p": "w_p_value",
+}
+"""Headers of CSEP's tests and their columns in a comparison of pairs."""
 
 MEANING = (
-    "**information gain**: nats per event by which the model's log score beats the reference's on the same events, "
-    "mean over windows; 0.1 = it gave the events that came a density e^0.1 ≈ 1.1 times as high. Proper: decide by it.",
-    "**95 % interval**: of that mean, by block bootstrap over windows; above 0 = better than the reference.",
-    "**pooled**: the same gain, mean over events: windows with many events count for more.",
-    "**FDS**: how many times denser than uniform the forecast was where events fell. Improper: sharpening a good "
-    "forecast raises it, so never tune or choose by it alone.",
-    "**overconfidence**: the FDS that the forecast claims for itself less the FDS it got; near 0 = calibrated.",
-    "**quadratic FDS**: FDS less overconfidence. Proper, in the units of FDS.",
-    "**seconds**: wall time of fitting and forecasting all windows, first-use compilation included.",
+    (
+        "information gain",
+        "nats per event by which the model's log score beats the reference's on the same events, mean over windows; "
+        "0.1 = it gave the events that came a density e^0.1 ≈ 1.1 times as high. Proper: decide by it.",
+    ),
+    ("95 % interval", "of that mean, by block bootstrap over windows; above 0 = better than the reference."),
+    ("pooled", "the same gain, mean over events: windows with many events count for more."),
+    (
+        "FDS",
+        "how many times denser than uniform the forecast was where events fell. Improper: sharpening a good forecast "
+        "raises it, so never tune or choose by it alone.",
+    ),
+    ("overconfidence", "the FDS that the forecast claims for itself less the FDS it got; near 0 = calibrated."),
+    ("quadratic FDS", "FDS less overconfidence. Proper, in the units of FDS."),
+    (
+        "real after Holm's correction",
+        "with many models, some pair differs by chance; a difference is called real only if it survives the correction "
+        "for all pairs.",
+    ),
 )
 
 
 def leaderboard(result: BacktestResult) -> str:
     """The models as a text table, best information gain first, with what was scored and what was not."""
-    rows = [COLUMNS, *_rows(result)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
+    spent = [(f"{row['seconds']:.2f}", f"{row['peak_memory_mb']:.0f}") for _, row in result.summary().iterrows()]
+    rows = [[*COLUMNS, "seconds", "memory (MB)", ""]]
+    rows += [[*cells, *cost, verdict] for (*cells, verdict), cost in zip(_rows(result), spent, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if k in (0, len(COLUMNS) - 1) else cell.rjust(w)
-            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
+    for first, *middle, last in rows:
+        cells = [cell.rjust(width) for cell, width in zip(middle, widths[1:], strict=False)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells, last]).rstrip())
     return "\n".join([*lines, "", *_scored(result)])
 
 
-def write_report(result: BacktestResult, directory: Path, *, title: str = "Forecast evaluation") -> Path:
-    """Write ``report.md`` and its pictures ``forecast.png`` and ``windows.png``.
+def write_report(
+    result: BacktestResult,
+    directory: Path,
+    *,
+    title: str = "Forecast evaluation",
+    manifest: Mapping[str, Any] | None = None,
+    nulls: Sequence[NullResult] = (),
+) -> Path:
+    """Write ``report.html``, one page with its pictures inside, and ``report.md`` with its pictures beside it.
+
+    Nothing in them depends on when, how fast or in how many goes the backtest ran: the same result gives the same
+    bytes. The maps show windows whose forecasts are kept.
 
     Parameters
     ----------
     result : of a backtest
-    directory : exists; a run directory under its temporary name, so that an interrupted report is never seen
+    directory : exists
+    title : of the page
+    manifest : what the results depend on, as JSON values; its ``seed`` is that of the intervals
+    nulls : tests of the result against null worlds
 
     Returns
     -------
-    the path of ``report.md``
+    the path of ``report.html``
     """
-    best = str(result.summary().index[0])
-    header = ["model", *COLUMNS[1:-1], "verdict"]
-    table = ["| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 2) + "---|"]
-    table += ["| " + " | ".join(row) + " |" for row in _rows(result)]
-    pictures = []
-    if _draw_forecast(result, best, directory / "forecast.png"):
-        beside = "" if best == result.plan.reference or result.domain.d != 2 else ", alone and against the reference"
-        pictures += [f"The forecast of {best} for the last window with events{beside}; dots are what came.", ""]
-        pictures += ["![forecast of the last window with its events](forecast.png)", ""]
-    else:
-        pictures += [f"No map: the domain has {result.domain.d} dimensions, and maps are drawn for up to 3.", ""]
-    _draw_windows(result, directory / "windows.png")
-    pictures += ["Every window; dashes are means over windows. A forecast that is uniform throughout is not drawn.", ""]
-    pictures += ["![information gain and FDS window by window](windows.png)", ""]
-    parts = [f"# {title}", "", *table, "", *(f"{line}  " for line in _scored(result)), ""]
-    parts += [*pictures, "## What the numbers mean", "", *(f"- {line}" for line in MEANING), ""]
-    parts += ["## Setup", "", *(f"- {line}" for line in _setup(result)), ""]
-    path = directory / "report.md"
-    path.write_text("\n".join(parts), encoding="utf-8")
-    return path
+    from evaluation.report_pictures import gains_picture, map_pictures, null_pictures, windows_pictures
+
+    seed = int(manifest["seed"]) if manifest else 0
+    beaten = compare_pairs(*_series(result), overlap=result.plan.overlap, rng=np.random.default_rng(seed))
+    content: dict[str, Any] = {
+        "title": title,
+        "verdict": _verdict(result, beaten, nulls),
+        "columns": [*COLUMNS, "verdict"],
+        "rows": _rows(result),
+        "scored": _scored(result),
+        "gains": gains_picture(result),
+        "windows": windows_pictures(result),
+        "maps": map_pictures(result),
+        "no_maps": _why_no_maps(result),
+        "pairs": verdicts(beaten) if result.counts["scored"] > 1 else [],
+        "csep": _csep(beaten),
+        "nulls": null_pictures(nulls),
+        "null_lines": _null_lines(nulls),
+        "scores": _scores(result),
+        "meaning": MEANING,
+        "setup": _setup(result),
+        "manifest": _manifest(manifest or {}),
+    }
+    for picture in (content["gains"], *content["windows"], *content["maps"], *content["nulls"]):
+        with new_file(directory / picture.name, force=True) as path:
+            path.write_bytes(picture.png)
+    for name in ("report.md", "report.html"):
+        with new_file(directory / name, force=True) as path:
+            path.write_text(_rendered(name, content), encoding="utf-8")
+    return directory / "report.html"
 
 
-def _rows(result: BacktestResult) -> list[Sequence[str]]:
-    """One row of text per model, in the order of COLUMNS."""
-    rows: list[Sequence[str]] = []
+def _rendered(name: str, content: Mapping[str, Any]) -> str:
+    """A page from its template beside this file; whatever comes from outside is escaped as the page's language asks."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=name.endswith(".html"),  # Markdown is escaped before: its tables and lists are made of the same text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.j2").render(content if name.endswith(".html") else _markdown(content))
+
+
+def _markdown(value: Any) -> Any:
+    """Content whose texts Markdown shows as they are: no markup, no HTML, no table cells of their own."""
+    if is_dataclass(value) and not isinstance(value, type):  # a picture
+        return replace(value, **{name: _markdown(getattr(value, name)) for name in ("alt", "caption")})
+    if isinstance(value, Mapping):
+        return {name: _markdown(one) for name, one in value.items()}
+    if not isinstance(value, str):
+        return [_markdown(one) for one in value]
+    text = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*|]|\](?=[(\[:]))", r"\\\1", text)
+
+
+def _rows(result: BacktestResult) -> list[list[str]]:
+    """One row of text per model, in the order of COLUMNS, and the verdict."""
+    rows = []
     for name, row in result.summary().iterrows():
         gain = result.gains[str(name)]
         is_reference = name == result.plan.reference
-        interval = "" if is_reference else f"[{_signed(gain.low, 4)}, {_signed(gain.high, 4)}]"
+        known = math.isfinite(gain.low) and math.isfinite(gain.high) and not is_reference
+        interval = f"[{signed(gain.low, 4)}, {signed(gain.high, 4)}]" if known else ""
         verdict = "the reference" if is_reference else gain.verdict(result.plan.reference.replace("-", " "))
-        scores = (
-            _signed(gain.pooled, 4),
+        numbers = (
+            signed(gain.pooled, 4),
             f"{row['fds']:.3f}",
-            _signed(row["overconfidence"], 3),
+            signed(row["overconfidence"], 3),
             f"{row['quadratic_fds']:.3f}",
         )
-        rows.append((str(name), _signed(gain.mean, 4), interval, *scores, f"{row['seconds']:.2f}", verdict))
+        rows.append([str(name), signed(gain.mean, 4), interval, *numbers, verdict])
     return rows
 
 
@@ -109,7 +181,7 @@ def _scored(result: BacktestResult) -> list[str]:
     counts, plan = result.counts, result.plan
     gain = result.gains[plan.reference]
     where = "in the zoom box" if plan.zoom is not None else "in the domain"
-    windows = f"{counts['scored']} windows of {in_words(plan.horizon or plan.step)}"
+    windows = f"{counts['scored']} window{'s' * (counts['scored'] != 1)} of {in_words(plan.horizon or plan.step)}"
     lines = [
         f"{windows}, {counts['events']:,} events {where} scored; "
         f"gain in nats per event over {plan.reference}, mean over windows",
@@ -121,15 +193,109 @@ def _scored(result: BacktestResult) -> list[str]:
     table = result.table
     for name, count in table.loc[~table["converged"], "model"].value_counts(sort=False).items():
         lines.append(f"{count} windows of {name} rest on a fit that did not converge: {ROUGH_FIT}")
-    if gain.approximate:
+    for name in result.gains:
+        impossible = int(np.isneginf(table.loc[table["model"] == name, "log_score"]).sum())
+        if impossible:
+            lines.append(f"{name} gave density 0 to an event that came, in {impossible} windows: its gain is −∞")
+    if gain.windows == 1:
+        lines.append("one window has no spread: no interval, so nothing is shown to be better or worse")
+    elif gain.approximate:
         few = f"{gain.windows} windows, fewer than {ENOUGH_WINDOWS}"
         lines.append(f"intervals are approximate: {few} (blocks of {gain.block_length})")
     return lines
 
 
+def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullResult]) -> list[str]:
+    """What a reader must know, in a few sentences, the most important one first."""
+    from evaluation.families import adjust
+
+    reference, level = result.plan.reference, f"{100 * LEVEL:g}\u00a0%"
+    others = {name: result.gains[name] for name in result.summary().index if name != reference}
+    better = [name for name, gain in others.items() if gain.low > 0]
+    worse = [name for name, gain in others.items() if gain.high < 0]
+    open_ = [name for name in others if name not in (*better, *worse)]
+    if not others:
+        return [f"Only the reference, {reference}, was evaluated: there is nothing to compare."]
+    if better:
+        verb, whose = ("beats", "its") if len(better) == 1 else ("beat", "their")
+        gains = ", ".join(f"{name} by {signed(others[name].mean, 4)}" for name in better)
+        lines = [
+            f"{_listed(better)} {verb} {reference}: the {level} interval of {whose} information gain lies above 0 "
+            f"({gains} nats per event)."
+        ]
+    else:
+        beyond = bool(nulls) and adjust(nulls)["benjamini_hochberg"].min() <= 1 - LEVEL
+        said = "Not settled" if beyond else "No signal"
+        more = ", though some are beyond chance (below): more windows would tell" if beyond else ""
+        lines = [f"{said}: no model is shown to beat {reference}; no {level} interval of a gain lies above 0{more}."]
+    if open_:
+        lines.append(f"No difference from {reference} is shown for {_listed(open_)}.")
+    if worse:
+        lines.append(f"Worse than {reference}: {_listed(worse)}.")
+    real = [f"{row['better']} over {row['worse']}" for _, row in pairs[pairs["real"]].iterrows()]
+    count = "the only pair" if len(pairs) == 1 else f"all {len(pairs)} pairs"
+    lines.append(
+        f"Real after Holm's correction over {count} of models: {'; '.join(real)}."
+        if real
+        else f"No difference between models is real after Holm's correction over {count}."
+    )
+    if nulls:
+        for statistic, tested in adjust(nulls).groupby("statistic", sort=False):
+            above = tested["benjamini_hochberg"] <= 1 - LEVEL
+            said = [
+                f"{how} what the null worlds of {_listed(list(chosen['null']))} give"
+                for how, chosen in (("above", tested[above]), ("not above", tested[~above]))
+                if len(chosen)
+            ]
+            lines.append(f"{statistic}: {'; '.join(said)} ({100 * (1 - LEVEL):g} %, Benjamini–Hochberg).")
+    return lines
+
+
+def _series(result: BacktestResult) -> tuple[dict[str, Any], Any, dict[str, list[Any]]]:
+    """Log scores and weight per window, and ln g at the events with weight, as :func:`compare_pairs` takes them."""
+    by_model = {name: result.table[result.table["model"] == name] for name in result.gains}
+    counted = [result.scored(k).weight > 0 for k in range(len(result.plan.windows))]
+    density = {
+        name: [values[mask] for values, mask in zip(result.log_density[name], counted, strict=True)]
+        for name in by_model
+    }
+    weight = by_model[result.plan.reference]["weight"].to_numpy()
+    return {name: part["log_score"].to_numpy() for name, part in by_model.items()}, weight, density
+
+
+def _csep(pairs: pd.DataFrame) -> dict[str, Any]:
+    """CSEP's T and W test of every pair as a table."""
+    rows = [
+        [
+            f"{row['better']} – {row['worse']}",
+            *(_chance(row[n]) if "_p_" in n else rounded(row[n]) for n in CSEP.values()),
+        ]
+        for row in pairs.to_dict("records")
+    ]
+    return {"columns": ["pair", *CSEP], "rows": rows}
+
+
+def _chance(p: float) -> str:
+    return "< 0.001" if p < 0.001 else rounded(p)
+
+
+def _scores(result: BacktestResult) -> dict[str, Any]:
+    """Every score of every model as a table, a score per row, and what each means."""
+    summary = result.summary()
+    best = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best"}
+    names = [name for name in SCORES if name in summary.columns and summary[name].notna().any()]
+    rows = []
+    for name in names:
+        score = SCORES[name]
+        tag = f"{best[score.orientation]}; {'proper' if score.proper else 'improper'}"
+        values = [rounded(value) for value in summary[name]]
+        rows.append([name.replace("_", " "), *values, score.units, tag, score.meaning])
+    return {"columns": ["score", *map(str, summary.index), "units", "to read", "meaning"], "rows": rows}
+
+
 def _setup(result: BacktestResult) -> list[str]:
     """How the backtest was run, one line each."""
-    plan, date, axes = result.plan, result.last_events.date, result.last_events.axes
+    plan, date, axes = result.plan, result.events.date, result.events.axes
     past = "everything before the issue time" if plan.history is None else f"the last {in_words(plan.history)}"
     fits = "once, before the first window" if plan.refit is None else f"anew every {plan.refit} windows"
     sides = [
@@ -149,47 +315,33 @@ def _setup(result: BacktestResult) -> list[str]:
     return lines
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no "-0.000"
+def _manifest(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values, the command line as it is typed."""
+    shown = {name: value for name, value in manifest.items() if name not in ("argv", "input", "versions")}
+    lines = [("command", shlex.join(map(str, manifest["argv"])))] if "argv" in manifest else []
+    for part in ("input", "versions"):
+        lines += [(f"{part}: {name}", _json(value)) for name, value in manifest.get(part, {}).items()]
+    return lines + [(name, _json(value)) for name, value in shown.items()]
 
 
-def _draw_forecast(result: BacktestResult, model: str, path: Path) -> bool:
-    """Draw the model's last forecast, in 2-d also against the reference's; False where there is no grid to draw."""
-    from matplotlib.figure import Figure
-
-    from stpp.plotting import house_style, map_size, plot_contrast, plot_forecast
-
-    forecast, reference = result.last[model], result.last[result.plan.reference]
-    if not isinstance(forecast, Forecast) or not isinstance(reference, Forecast):
-        return False
-    panels = 1 + (forecast is not reference and result.domain.d == 2)
-    with house_style():
-        figure = Figure(figsize=map_size(result.domain, panels))
-        left, *right = figure.subplots(1, panels, squeeze=False).ravel()
-        plot_forecast(forecast, result.last_events, ax=left)
-        for ax in right:
-            plot_contrast(forecast, reference, result.last_events, ax=ax)
-        figure.savefig(path)
-    return True
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _draw_windows(result: BacktestResult, path: Path) -> None:
-    """Draw information gain and FDS window by window, one above the other.
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
-    A forecast that is uniform in every window is left out: its FDS is 1 by definition, and a scale that reaches down
-    to it hides the differences between the others.
-    """
-    from matplotlib.figure import Figure
 
-    from stpp.plotting import house_style, plot_windows
+def _why_no_maps(result: BacktestResult) -> str:
+    from evaluation.pictures import best_and_worst
 
-    flat = result.table.groupby("model")["fds"].transform(lambda fds: np.allclose(fds.dropna(), 1.0, rtol=0, atol=1e-9))
-    table = result.table[~flat | (result.table["model"] == result.plan.reference)]
-    with house_style():
-        figure = Figure(figsize=(9.6, 6.8))
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        plot_windows(table, "information_gain", ax=upper)
-        plot_windows(table, "fds", ax=lower)
-        upper.set_xlabel("")
-        lower.legend_.remove()
-        figure.savefig(path)
+    if result.domain.d > MAX_GRID_DIMENSIONS:
+        return f"No map: the domain has {result.domain.d} dimensions, and maps are drawn for up to 3."
+    missing = set(best_and_worst(result)) - set(result.kept)
+    return "No map of a window whose forecast was not kept." if missing else ""
+
+
+def _null_lines(nulls: Sequence[NullResult]) -> list[str]:
+    from evaluation.families import null_lines
+
+    return null_lines(nulls)

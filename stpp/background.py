@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -97,23 +99,33 @@ class KernelMixture:
 
     def sample(self, n: int, history: Events, t: float, rng: np.random.Generator) -> Array:
         """(n, d) places drawn from the density at time ``t``, given the history before it."""
-        uniform = self.box.sample(n, rng)
+        return self.sampler(history, t)(n, rng)
+
+    def sampler(self, history: Events, t: float) -> Callable[[int, np.random.Generator], Array]:
+        """(n, rng) → (n, d) places, as :meth:`sample` draws them: for many small draws from one density."""
         past = history.before(t)
-        if len(past) == 0:
-            return uniform
-        component = rng.choice(len(self.shares) + 1, size=n, p=np.append(self.shares, self.uniform) / _sum1(self))
-        for c, (decay, bandwidth) in enumerate(zip(self.decays, self.bandwidths, strict=True)):
-            rows = np.flatnonzero(component == c)
-            w = past.weight * np.exp(-decay * (past.t[-1] - past.t))
-            if len(rows) == 0 or w.sum() <= 0:
-                continue
-            centres = past.x[rng.choice(len(past), size=len(rows), p=w / w.sum())]
-            uniform[rows] = self.box.scatter(centres, bandwidth, rng)
-        return uniform
+        shares = np.append(self.shares, self.uniform) / (float(np.sum(self.shares)) + self.uniform)
 
+        @cache
+        def cumulative(decay: float) -> Array:
+            weight = past.weight * np.exp(-decay * (past.t[-1] - past.t))
+            return np.cumsum(weight)
 
-def _sum1(mixture: KernelMixture) -> float:
-    return float(np.sum(mixture.shares)) + mixture.uniform
+        def draw(n: int, rng: np.random.Generator) -> Array:
+            out = self.box.sample(n, rng)
+            if len(past) == 0:
+                return out
+            component = rng.choice(len(shares), size=n, p=shares)
+            for c, (decay, bandwidth) in enumerate(zip(self.decays, self.bandwidths, strict=True)):
+                rows = np.flatnonzero(component == c)
+                if len(rows) == 0 or cumulative(decay)[-1] <= 0:
+                    continue
+                heights = cumulative(decay)[-1] * rng.random(len(rows))
+                centre = np.searchsorted(cumulative(decay), heights, side="right")
+                out[rows] = self.box.scatter(past.x[np.minimum(centre, len(past) - 1)], bandwidth, rng)
+            return out
+
+        return draw
 
 
 @njit(cache=True, nogil=True)

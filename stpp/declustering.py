@@ -1,4 +1,4 @@
-"""Stochastic declustering: which earlier event, if any, probably triggered each event.
+"""Stochastic declustering: which earlier event, if any, probably triggered each event; and how true parents rank.
 
 Zhuang, Ogata & Vere-Jones (2002), Stochastic declustering of space-time earthquake occurrences, JASA 97, 369.
 """
@@ -76,6 +76,54 @@ def decluster(model: Hawkes, events: Events, window: Window) -> Declustering:
     return Declustering(background / rate, parent, np.minimum(best / rate, 1.0))
 
 
+RANKINGS = ("hawkes", "most recent", "nearest")
+"""What :func:`rank_parents` orders candidates by: contribution to λ, time, place."""
+
+
+@dataclass(frozen=True)
+class ParentRanks:
+    """Where each reply's true parent stands among the earlier events.
+
+    Parameters
+    ----------
+    others : (n,) candidates beside the parent
+    less, equal : (n, 3) how many of them stand below the parent, or tie with it, in each of ``RANKINGS``
+    """
+
+    others: NDArray[np.int64]
+    less: NDArray[np.int64]
+    equal: NDArray[np.int64]
+
+
+def rank_parents(
+    model: Hawkes, events: Events, replies: NDArray[np.int64], parents: NDArray[np.int64], candidates: int
+) -> ParentRanks:
+    """Count the earlier events that contribute less to λ at a reply than its true parent does; likewise time and place.
+
+    Parameters
+    ----------
+    model : a fitted Hawkes process
+    events : all events, inside the model's domain
+    replies : (n,) their rows, increasing
+    parents : (n,) rows of their parents, each strictly earlier
+    candidates : a reply's candidates are the last so many events strictly before it, and its parent in any case
+    """
+    t, x = events.t[replies], events.x[replies]
+    density = model.place.at(t, x, events)
+    offspring = np.ascontiguousarray(model.productivities(events) * model.decays)
+    n = len(replies)
+    ranks = ParentRanks(np.zeros(n, dtype=np.int64), np.zeros((n, 3), dtype=np.int64), np.zeros((n, 3), dtype=np.int64))
+
+    def count(chunk: NDArray[np.int64]) -> None:
+        _rank(
+            chunk, replies, parents, candidates, events.t, events.x, offspring, model.decays, model.bandwidths,
+            _peaks(model.bandwidths, events.d), density, ranks.others, ranks.less, ranks.equal,
+        )  # fmt: skip
+
+    in_threads(count, np.array_split(np.arange(n), 8 * numba.get_num_threads()))
+    return ranks
+
+
 def write_parents(path: Path, model: IntensityModel, events: Events, window: Window) -> None:
     """Write what :func:`decluster` finds as Parquet, a row per event of the window inside the model's domain.
 
@@ -109,14 +157,71 @@ def write_parents(path: Path, model: IntensityModel, events: Events, window: Win
 
 
 @njit(cache=True, nogil=True)
+def _peaks(bandwidths: Array, d: int) -> Array:
+    """(K,) height of each spatial kernel at its centre; 0 for those that drop offspring anywhere."""
+    peak = np.zeros(bandwidths.size)
+    for k in range(bandwidths.size):
+        if not math.isinf(bandwidths[k]):
+            peak[k] = (math.sqrt(2 * math.pi) * bandwidths[k]) ** (-d)
+    return peak
+
+
+@njit(cache=True, nogil=True)
+def _square(x: Array, i: int, j: int) -> float:
+    total = 0.0
+    for axis in range(x.shape[1]):
+        total += (x[i, axis] - x[j, axis]) ** 2
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _contribution(
+    offspring: Array, delay: float, square: float, decays: Array, bandwidths: Array, peak: Array, density: float
+) -> float:
+    """What an event adds to λ after a delay at a squared distance; ``offspring`` is per kernel, times its decay."""
+    total = 0.0
+    for k in range(decays.size):
+        if math.isinf(bandwidths[k]):
+            total += offspring[k] * density * math.exp(-decays[k] * delay)
+        else:
+            far = 0.5 * square / (bandwidths[k] * bandwidths[k])
+            total += offspring[k] * peak[k] * math.exp(-decays[k] * delay - far)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _rank(
+    chunk: NDArray[np.int64], replies: NDArray[np.int64], parents: NDArray[np.int64], candidates: int, t: Array,
+    x: Array, offspring: Array, decays: Array, bandwidths: Array, peak: Array, density: Array,
+    others: NDArray[np.int64], less: NDArray[np.int64], equal: NDArray[np.int64],
+) -> None:  # fmt: skip
+    score, true = np.empty(3), np.empty(3)
+    for i in chunk:
+        row, parent = replies[i], parents[i]
+        stop = np.searchsorted(t, t[row])
+        for place in range(-1, min(candidates, stop)):  # −1: the parent itself, whose scores the others meet
+            j = parent if place < 0 else stop - 1 - place
+            if place >= 0 and j == parent:
+                continue
+            delay, square = t[row] - t[j], _square(x, row, j)
+            score[0] = _contribution(offspring[j], delay, square, decays, bandwidths, peak, density[i])
+            score[1], score[2] = -delay, -square
+            if place < 0:
+                true[:] = score
+                continue
+            others[i] += 1
+            for k in range(3):
+                less[i, k] += score[k] < true[k]
+                equal[i, k] += score[k] == true[k]
+
+
+@njit(cache=True, nogil=True)
 def _search(
     rows: NDArray[np.int64], first: int, t: Array, x: Array, offspring: Array, strongest: Array, decays: Array,
     bandwidths: Array, density: Array, parent: NDArray[np.int64], best: Array,
 ) -> None:  # fmt: skip
-    kernels, d = decays.size, x.shape[1]
-    peak = np.empty(kernels)
-    for k in range(kernels):
-        peak[k] = 0.0 if math.isinf(bandwidths[k]) else (math.sqrt(2 * math.pi) * bandwidths[k]) ** (-d)
+    kernels = decays.size
+    peak = _peaks(bandwidths, x.shape[1])
     for i in rows:
         row = first + i
         for j in range(row - 1, -1, -1):
@@ -129,14 +234,6 @@ def _search(
                 most += strongest[j, k] * math.exp(-decays[k] * delay) * height
             if most <= best[i]:
                 break
-            square = 0.0
-            for axis in range(d):
-                square += (x[row, axis] - x[j, axis]) ** 2
-            share = 0.0
-            for k in range(kernels):
-                height = density[i]
-                if not math.isinf(bandwidths[k]):
-                    height = peak[k] * math.exp(-0.5 * square / bandwidths[k] ** 2)
-                share += offspring[j, k] * math.exp(-decays[k] * delay) * height
+            share = _contribution(offspring[j], delay, _square(x, row, j), decays, bandwidths, peak, density[i])
             if share > best[i]:
                 best[i], parent[i] = share, j

@@ -48,7 +48,12 @@ class Sums(NamedTuple):
 
 def in_threads(task: Callable[[T], object], items: Sequence[T]) -> None:
     """Run ``task`` over items on numba's number of threads; the compiled loops release the GIL."""
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    threads = min(numba.get_num_threads(), len(items))
+    if threads <= 1:  # to start a thread takes longer than a sum over a few hundred events
+        for item in items:
+            task(item)
+        return
+    with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(task, items):
             pass
 

@@ -66,7 +66,7 @@ def new_run(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
-    """A working directory beside ``path`` that takes its place when the block ends well, and stays if it does not.
+    """A working directory beside ``path`` that takes its place when the block ends well, and stays if interrupted.
 
     What an interrupted run of the same identity left in it is there to be continued; what one of another identity
     left is removed. It lies in ``.NAME.partial``.
@@ -93,14 +93,19 @@ def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = Fals
         except BlockingIOError:
             raise ValueError(f"another process is at work on {path}: wait for it, or name another output") from None
         stamp = partial / "identity.json"
-        if partial.exists() and not (stamp.is_file() and stamp.read_text() == text):
+        try:
+            if partial.exists() and not (stamp.is_file() and stamp.read_text() == text):
+                shutil.rmtree(partial)
+            partial.mkdir(exist_ok=True)
+            stamp.write_text(text)
+            yield partial
+            stamp.unlink()
+            _take_place(partial, path)
+        except ValueError:  # a mistake, which continuing would only repeat
             shutil.rmtree(partial)
-        partial.mkdir(exist_ok=True)
-        stamp.write_text(text)
-        yield partial
-        stamp.unlink()
-        _take_place(partial, path)
-        Path(lock.name).unlink()
+            raise
+        finally:
+            Path(lock.name).unlink()
 
 
 def _take_place(directory: Path, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Pictures in the house style: a forecast with the events that came, and scores window by window."""
+"""Pictures in the house style: forecasts, alone, with the events that came, and against one another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,34 +11,22 @@ import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from stpp.columns import in_words
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.collections import LineCollection, PathCollection
+    from matplotlib.image import AxesImage
+    from matplotlib.patches import StepPatch
 
     from stpp.intensity import Forecast
 
 DENSITY_LABEL = "relative density (1 = uniform)"
-
-LABELS = {
-    "fds": "FDS (1 = uniform)",
-    "information_gain": "information gain\n(nats per event)",
-    "log_score": "log score\n(nats per event)",
-    "quadratic_fds": "quadratic FDS (1 = uniform)",
-    "spherical_fds": "spherical FDS (1 = uniform)",
-    "overconfidence": "overconfidence\n(claimed − realised FDS)",
-}
-
-DIFFERENCES = ("information_gain", "overconfidence")
-"""Scores whose 0 means something: a grey line marks it."""
-
-MARKERS = "os^Dv<>"
 
 FAINT = 0.999
 """Share of the cells that the colours of a map tell apart; the few highest cells, often one, share the last colour."""
@@ -46,8 +34,14 @@ FAINT = 0.999
 CONTRAST = 3.0
 """Powers of 2 that the colours of a contrast reach to, at most."""
 
+LARGEST = 8.0
+"""How many times larger than the median event's a dot may be."""
+
 LITTLE = 0.5
 """Relative density below which a contrast fades."""
+
+RUG = 0.04
+"""Height of a rug of events, as a share of the axes."""
 
 SQUARE_WITHIN = 3.0
 """Axes are drawn to one scale while the longer is at most this many times the shorter."""
@@ -59,18 +53,24 @@ def house_style() -> AbstractContextManager[None]:
 
 
 def plot_forecast(
-    forecast: Forecast, events: Events | None = None, *, axes: Sequence[str] = (), ax: Axes | None = None
+    forecast: Forecast,
+    events: Events | None = None,
+    *,
+    axes: Sequence[str] = (),
+    top: float | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """The relative density of a forecast, with the events that came on top.
 
-    A map in 2-d (colours on a square-root scale, so that the feet of peaks show too, and up to the 99.9 % quantile);
-    in 1-d a line above a rug of events; in 3-d the map of the mean over the last axis.
+    A map in 2-d (colours on a square-root scale, so that the feet of peaks show too); in 1-d a line above a rug of
+    events; in 3-d the map of the mean over the last axis.
 
     Parameters
     ----------
     forecast : on a grid
     events : what came; those outside the domain are not drawn
     axes : names of the coordinates; by default the events', or x0, x1, …
+    top : density at which the colours end, for pictures to be compared; by default :func:`top_density` of the forecast
     ax : where to draw; by default a new figure
 
     Returns
@@ -82,44 +82,91 @@ def plot_forecast(
     x = np.empty((0, d)) if events is None else events.inside(forecast.grid.box).x
     with house_style():
         ax = ax if ax is not None else plt.subplots()[1]
-        ax.set_title(_title(forecast, events, len(x), f", mean over {names[2]}" if d == 3 else ""))
-        ax.set_xlabel(f"{names[0]} (map units)")
+        ax.set_title(plain(_title(forecast, events, len(x), f", mean over {names[2]}" if d == 3 else "")))
         if d == 1:
-            _draw_line(forecast, x, ax)
+            draw_line(forecast.density, forecast.grid, ax, names)
+            draw_rug(x, ax)
+            ax.set_ylim(0, top)
         else:
-            field = forecast.density if d == 2 else forecast.density.mean(axis=2)
-            norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(field, FAINT)))
-            _draw_map(field, forecast.grid, x, ax, norm, DENSITY_LABEL, extend="max")
-            ax.set_ylabel(f"{names[1]} (map units)")
+            field = flattened(forecast)
+            draw_map(field, forecast.grid, ax, density_norm(top or top_density([field])), names, DENSITY_LABEL)
+            draw_dots(x, ax)
     return ax
 
 
-def plot_contrast(forecast: Forecast, reference: Forecast, events: Events, *, ax: Axes | None = None) -> Axes:
-    """Where a 2-d forecast expects more, and less, than a reference: the ratio of their densities, in powers of 2.
+def plot_contrast(
+    forecast: Forecast,
+    reference: Forecast,
+    events: Events,
+    *,
+    limit: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Where a forecast expects more, and less, than a reference: the ratio of their densities, in powers of 2.
 
-    Places fade where both expect little, since a ratio of two small numbers matters to no one.
+    A map in 2-d and, of the means over the last axis, in 3-d; places fade where both expect little, since a ratio of
+    two small numbers matters to no one. A line in 1-d.
 
     Parameters
     ----------
-    forecast, reference : on the same 2-d grid, both positive (a floor sees to it)
+    forecast, reference : on the same grid
     events : what came; those outside the domain are not drawn
+    limit : power of 2 that the colours reach to, for pictures to be compared; by default :func:`contrast_limit`
     ax : where to draw; by default a new figure
 
     Returns
     -------
     the axes drawn on
     """
-    ratio = np.log2(forecast.density / reference.density)
-    opacity = np.minimum(np.maximum(forecast.density, reference.density) / LITTLE, 1)
-    limit = float(np.clip(np.quantile(np.abs(ratio) * opacity, FAINT), 0.1, CONTRAST))
-    norm, label = Normalize(-limit, limit), f"density / {reference.model}'s"
+    ratio, visible = _contrast(forecast, reference)
+    reach = limit if limit is not None else contrast_limit(forecast, reference)
+    label = plain(f"density / {reference.model}'s")
+    x = events.inside(forecast.grid.box).x
     with house_style():
         ax = ax if ax is not None else plt.subplots()[1]
-        ax.set_title(f"more (orange) and less (purple)\nthan {reference.model}")
-        ax.set_xlabel(f"{events.axes[0]} (map units)")
-        x = events.inside(forecast.grid.box).x
-        _draw_map(ratio, forecast.grid, x, ax, norm, label, cmap="PuOr_r", extend="both", ticks=_times, alpha=opacity)
+        if forecast.grid.box.d == 1:
+            draw_line(ratio, forecast.grid, ax, events.axes, neutral=0.0, label=label)
+            draw_rug(x, ax)
+            ax.set_ylim(-1.1 * reach, 1.1 * reach)
+            _in_times(ax.yaxis, reach)
+            ax.set_title(plain(f"more (above 1×) and less (below)\nthan {reference.model}"))
+        else:
+            norm = Normalize(-reach, reach)
+            image = draw_map(ratio, forecast.grid, ax, norm, events.axes, label, "PuOr_r", extend="both")
+            assert image.colorbar is not None, "draw_map draws one"
+            _in_times(image.colorbar.ax.yaxis, reach)
+            image.set_alpha(visible.T)  # after the colour bar, which would fade with it
+            draw_dots(x, ax)
+            ax.set_title(plain(f"more (orange) and less (purple)\nthan {reference.model}"))
     return ax
+
+
+def flattened(forecast: Forecast) -> Array:
+    """(n,) or (n, m) relative density as it is drawn: in 3-d the mean over the last axis."""
+    return forecast.density if forecast.grid.box.d < 3 else forecast.density.mean(axis=2)
+
+
+def top_density(fields: Sequence[Array]) -> float:
+    """The density at which colours end: the 99.9 % quantile over the cells of one or more maps."""
+    return float(np.quantile(np.concatenate([field.ravel() for field in fields]), FAINT))
+
+
+def density_norm(top: float) -> PowerNorm:
+    """Colours on a square-root scale from 0 to ``top``."""
+    return PowerNorm(0.5, vmin=0, vmax=top)
+
+
+def contrast_limit(forecast: Forecast, reference: Forecast) -> float:
+    """The power of 2 at which the colours of a contrast end: the 99.9 % quantile, between 0.1 and 3."""
+    ratio, visible = _contrast(forecast, reference)
+    return float(np.clip(np.quantile(np.abs(ratio) * visible, FAINT), 0.1, CONTRAST))
+
+
+def _contrast(forecast: Forecast, reference: Forecast) -> tuple[Array, Array]:
+    """The log2 ratio of two densities, far beyond any colour where one is 0; and how opaque it is drawn."""
+    one, other = flattened(forecast), flattened(reference)
+    tiny = np.finfo(float).tiny
+    return np.log2(np.maximum(one, tiny) / np.maximum(other, tiny)), np.minimum(np.maximum(one, other) / LITTLE, 1)
 
 
 def map_size(box: Box, panels: int) -> tuple[float, float]:
@@ -127,47 +174,6 @@ def map_size(box: Box, panels: int) -> tuple[float, float]:
     width, height = box.widths[:2] if box.d > 1 else (4, 3)
     panel = 4.6 * float(np.clip(width / height, 1 / SQUARE_WITHIN, SQUARE_WITHIN))
     return panels * (panel + 2.2), 4.6 + 1.3
-
-
-def plot_windows(table: pd.DataFrame, score: str = "information_gain", *, ax: Axes | None = None) -> Axes:
-    """One score window by window: a mark per window and model, dashes at each model's mean.
-
-    Parameters
-    ----------
-    table : a backtest's table: columns ``model``, ``start`` (UTC) and the score; missing scores are not drawn
-    score : the column to draw
-    ax : where to draw; by default a new figure
-
-    Returns
-    -------
-    the axes drawn on
-
-    Raises
-    ------
-    ValueError
-        if the table has no such score
-    """
-    if score not in table.columns:
-        raise ValueError(f"the table has no column '{score}'; there are: {', '.join(map(str, table.columns))}")
-    with house_style():
-        ax = ax if ax is not None else plt.subplots(figsize=(9, 3.6))[1]
-        if score in DIFFERENCES:
-            ax.axhline(0.0, color="0.6", linewidth=1)
-        for k, (name, part) in enumerate(table.groupby("model", sort=False)):
-            known = part[np.isfinite(part[score].to_numpy())]
-            shape = MARKERS[k % len(MARKERS)]
-            (marks,) = ax.plot(known["start"], known[score], shape, markersize=4.5, alpha=0.8, label=str(name))
-            if len(known):
-                ax.axhline(float(known[score].mean()), color=marks.get_color(), linewidth=1.2, linestyle="--")
-        ax.set_ylabel(LABELS.get(score, score))
-        ax.set_xlabel("start of the window (UTC)")
-        locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-        ax.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=4, handletextpad=0.1, borderaxespad=0.1, columnspacing=1
-        )
-    return ax
 
 
 def _title(forecast: Forecast, events: Events | None, shown: int, how: str) -> str:
@@ -180,45 +186,96 @@ def _title(forecast: Forecast, events: Events | None, shown: int, how: str) -> s
     return f"{forecast.model}{how}, {days} from {when}\nand the {shown:,} events that came"
 
 
-def _draw_line(forecast: Forecast, x: Array, ax: Axes) -> None:
-    ax.stairs(forecast.density, forecast.grid.edges[0], baseline=None, linewidth=1.8)
-    ax.axhline(1.0, color="0.6", linewidth=1)
-    ax.set_ylim(bottom=0)
-    ax.vlines(x[:, 0], 0, 0.04, transform=ax.get_xaxis_transform(), color="black", linewidth=1, alpha=_alpha(len(x)))
-    ax.set_xlim(forecast.grid.box.low[0], forecast.grid.box.high[0])
-    ax.set_ylabel(DENSITY_LABEL)
+def draw_line(
+    values: Array,
+    grid: Grid,
+    ax: Axes,
+    names: Sequence[str],
+    *,
+    neutral: float = 1.0,
+    label: str = DENSITY_LABEL,
+) -> StepPatch:
+    """A step per cell of a 1-d grid, and a grey line where the value is neutral."""
+    line = ax.stairs(values, grid.edges[0], baseline=None, linewidth=1.8)
+    ax.axhline(neutral, color="0.6", linewidth=1)
+    ax.set_xlim(grid.box.low[0], grid.box.high[0])
+    ax.set_xlabel(plain(f"{names[0]} (map units)"))
+    ax.set_ylabel(label)
+    return line
 
 
-def _draw_map(
+def draw_rug(x: Array, ax: Axes) -> LineCollection:
+    """A short stroke at the foot of the axes per event, (n, 1)."""
+    rug = ax.vlines([], 0, RUG, transform=ax.get_xaxis_transform(), color="black", linewidth=1)
+    set_rug(rug, x)
+    return rug
+
+
+def set_rug(rug: LineCollection, x: Array) -> None:
+    """Give the rug of :func:`draw_rug` other events."""
+    strokes = np.zeros((len(x), 2, 2))
+    strokes[:, :, 0], strokes[:, 1, 1] = x[:, :1], RUG
+    rug.set_segments(list(strokes))
+    rug.set_alpha(opacity(len(x)))
+
+
+def draw_map(
     field: Array,
     grid: Grid,
-    x: Array,
     ax: Axes,
     norm: Normalize,
+    names: Sequence[str],
     label: str,
-    extend: str,
     cmap: str | None = None,
-    ticks: Callable[[float, int], str] | None = None,
-    alpha: Array | None = None,
-) -> None:
-    mesh = ax.pcolormesh(grid.edges[0], grid.edges[1], field.T, norm=norm, cmap=cmap, rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label=label, extend=extend, format=ticks and FuncFormatter(ticks))
-    if alpha is not None:
-        mesh.set_alpha(alpha.T.tolist())  # after the colour bar, which would fade with it
-    size = float(np.clip(2000 / max(len(x), 1), 4, 30))
-    ax.scatter(x[:, 0], x[:, 1], s=size, facecolors="white", edgecolors="black", linewidths=0.5, alpha=_alpha(len(x)))
-    ax.set_xlim(grid.box.low[0], grid.box.high[0])
-    ax.set_ylim(grid.box.low[1], grid.box.high[1])
+    extend: str = "max",
+) -> AxesImage:
+    """A field over the first two axes of a grid, with its colour bar; to scale unless one axis is much longer."""
+    (left, bottom), (right, top) = grid.box.low[:2], grid.box.high[:2]
+    image = ax.imshow(field.T, extent=(left, right, bottom, top), norm=norm, cmap=cmap, aspect="auto", origin="lower")
+    ax.figure.colorbar(image, ax=ax, label=label, extend=extend)
     widths = grid.box.widths[:2]
     ax.set_aspect("equal" if widths.max() <= SQUARE_WITHIN * widths.min() else "auto")
     ax.spines[:].set_visible(True)
+    ax.set_xlabel(plain(f"{names[0]} (map units)"))
+    ax.set_ylabel(plain(f"{names[1]} (map units)"))
+    return image
 
 
-def _times(power: float, _: int) -> str:
-    """A power of 2 in words: 4×, 1/4×."""
-    return f"{2**power:.3g}×" if power >= 0 else f"1/{2**-power:.3g}×"
+def draw_dots(x: Array, ax: Axes, weight: Array | None = None) -> PathCollection:
+    """A dot per event, (n, ≥ 2), white in black to show on any colour; the more, the smaller and fainter.
+
+    Dots of events with weights differ in area by them, at most ``LARGEST`` times the median one's.
+    """
+    dots = ax.scatter([], [], facecolors="white", edgecolors="black")
+    set_dots(dots, x, weight)
+    return dots
 
 
-def _alpha(n: int) -> float:
+def set_dots(dots: PathCollection, x: Array, weight: Array | None = None) -> None:
+    """Give the dots of :func:`draw_dots` other events."""
+    n = max(len(x), 1)
+    size = np.full(len(x), np.clip(2500 / n, 2.5, 30))
+    if weight is not None and weight.any():
+        size = size * np.clip(weight / np.median(weight[weight > 0]), 0.25, LARGEST)
+    dots.set_offsets(x[:, :2])
+    dots.set_sizes(size)
+    dots.set_linewidth(float(np.clip(25 / n**0.5, 0.2, 0.5)))
+    dots.set_alpha(opacity(n))
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it is: without markup for mathematics, and in one paragraph per line."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text).replace("$", r"\$")
+
+
+def _in_times(axis: Axis, reach: float) -> None:
+    """Label powers of 2 as factors: 4×, 1/4×; whole powers where the axis reaches that far."""
+    axis.set_major_locator(MultipleLocator(1) if reach >= 1 else MaxNLocator(4))
+    axis.set_major_formatter(
+        FuncFormatter(lambda power, _: f"{2**power:.3g}×" if power >= 0 else f"1/{2**-power:.3g}×")
+    )
+
+
+def opacity(n: int) -> float:
     """Opacity of n marks: all to be seen when few, the field beneath when many."""
     return float(np.clip(30 / max(n, 1) ** 0.5, 0.25, 0.9))

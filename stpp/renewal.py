@@ -23,7 +23,7 @@ STEP_GROWTH = 1.3
 LARGEST_STEP = 1 / 8
 """Longest step, as a share of the window."""
 
-WIDE = 24
+WIDE = 8
 """Blur half-width in cells above which a dense product is faster than a convolution."""
 
 

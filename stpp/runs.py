@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import xarray as xr
 
 import stpp
 from stpp import simulation, storage, worlds
@@ -42,9 +43,19 @@ def sha256(path: Path) -> str:
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MB of 10⁶ bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB on Linux
+    """The most memory this process has held since :func:`reset_peak_memory`, in MB of 10⁶ bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_rss * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB elsewhere
+
+
+def reset_peak_memory() -> None:
+    """Forget the peak so far; where the system cannot (macOS), later peaks are upper bounds."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def ingest_record(events: Path) -> Path:
@@ -85,30 +96,20 @@ def read_source(path: Path, reading: Mapping[str, Any]) -> Source:
     return Source(path, read.events, read.rejects, named)
 
 
-def write_manifest(
-    directory: Path, argv: Sequence[str], seed: int, source: Source, started: float, settings: Mapping[str, Any]
-) -> None:
-    """Write ``manifest.json``: what was run on what, with which versions, how long it took and how much memory.
-
-    Rows that could not be used go to ``rejects.parquet``.
+def describe_run(argv: Sequence[str], seed: int, source: Source, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was run on what, with which versions: all that the results of a run depend on, as JSON values.
 
     Parameters
     ----------
-    directory : the run directory
     argv : the command line
     seed : of all randomness in the run
     source : the events
-    started : ``time.perf_counter()`` when the run began
     settings : anything else worth keeping, as JSON values
     """
-    events = source.events
-    if source.rejects is not None:
-        source.rejects.to_parquet(directory / "rejects.parquet", index=False)
-    record = ingest_record(source.path)
-    manifest = {
+    events, record = source.events, ingest_record(source.path)
+    return {
         "format": 1,
         "argv": list(argv),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "versions": {
             "stpp": stpp.__version__,
@@ -129,33 +130,82 @@ def write_manifest(
         "units": {"time": f"days since {events.epoch}", "space": "map units", "log_score": "nats per event"},
         "tie_policy": TIE_POLICY,
         **settings,
+    }
+
+
+def reproducible(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a manifest that :func:`describe_run` made."""
+    return dict(itertools.takewhile(lambda item: item[0] != "directory", manifest.items()))
+
+
+def write_manifest(
+    directory: Path, description: Mapping[str, Any], source: Source, started: float, **measured: Any
+) -> None:
+    """Write ``manifest.json``: the description of a run, where and when it ran, how long and with how much memory.
+
+    Rows that could not be used go to ``rejects.parquet``.
+
+    Parameters
+    ----------
+    directory : the run directory
+    description : of :func:`describe_run`
+    source : the events
+    started : ``time.perf_counter()`` when the run began
+    measured : anything else that differs from run to run, as JSON values
+    """
+    if source.rejects is not None:
+        source.rejects.to_parquet(directory / "rejects.parquet", index=False)
+    manifest = {
+        **description,
+        "directory": str(Path.cwd()),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "elapsed_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
+        **measured,
     }
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def write_forecasts(path: Path, forecasts: Mapping[str, AnyForecast], events: Events) -> None:
-    """Write forecasts of one window, by model, to one NetCDF file; those without a grid (above 3-d) are left out.
+def read_manifest(directory: Path, made_by: str) -> dict[str, Any]:
+    """The manifest of a run directory.
 
     Parameters
     ----------
-    path : of the file; nothing is written if no forecast has a grid
-    forecasts : name → forecast
-    events : give the epoch and the names of the axes
+    directory : where it lies
+    made_by : the command that writes such runs, for the way out
+
+    Raises
+    ------
+    ValueError
+        if it is missing or cannot be read (the file is named)
     """
-    grids = {name: f.to_xarray(events) for name, f in forecasts.items() if isinstance(f, Forecast)}
-    if grids:
-        together = xr.concat(
-            list(grids.values()),
-            xr.Variable("model", list(grids)),
-            data_vars=["expected_count", "relative_density"],
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="drop_conflicts",
-        )
-        together.to_netcdf(path, engine="h5netcdf")
+    path = directory / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        if not {"path", "sha256", "reading"} <= set(manifest["input"]):
+            raise KeyError("input")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(f"{path} is missing: give a directory that '{made_by}' wrote") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a manifest of '{made_by}' ({error!s:.80}): run it again") from error
+    return dict(manifest)
+
+
+def read_again(manifest: Mapping[str, Any]) -> Source:
+    """The events that a run was made from, read as they were then.
+
+    Raises
+    ------
+    ValueError
+        if the file is gone or is not what it was
+    """
+    known = manifest["input"]
+    path = Path(known["path"])
+    if not path.is_file():
+        raise ValueError(f"{path}, which the run was made from, is gone: put it back or run anew")
+    if sha256(path) != known["sha256"]:
+        raise ValueError(f"{path} is not what it was when the run was made from it: put it back or run anew")
+    return read_source(path, known["reading"])
 
 
 def ingest_to(
@@ -392,12 +442,10 @@ def load_run(directory: Path) -> Run:
     ValueError
         if the manifest or the model is missing or cannot be read (the file is named)
     """
-    path = directory / "manifest.json"
+    manifest = read_manifest(directory, "stpp fit -o")
+    run = Run(directory, load_model(directory), manifest)
     try:
-        run = Run(directory, load_model(directory), json.loads(path.read_text()))
-        run.window, run.source, run.reading  # noqa: B018  a manifest without them is no fit's
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a manifest of 'stpp fit -o' ({error!s:.80}): fit again") from error
+        run.window  # noqa: B018  a manifest without one is no fit's
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{directory} is not a run of 'stpp fit -o' ({error!s:.80}): fit again") from error
     return run

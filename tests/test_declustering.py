@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stpp.declustering import decluster, write_parents
+from stpp.declustering import decluster, rank_parents, write_parents
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.models import Hawkes, Uniform
@@ -55,6 +56,32 @@ def test_the_most_probable_parent_is_the_brute_force_one() -> None:
         assert found.parent[i] == share.argmax() < first + i
         assert found.probability[i] == pytest.approx(share.max() / rate[i], rel=1e-3)
         assert found.background[i] == pytest.approx(5.0 / rate[i], rel=1e-3)
+
+
+def test_ranks_of_true_parents_are_the_brute_force_ones() -> None:
+    """Times and places in eighths: many candidates tie with the parent in time, place, or both, and exactly so."""
+    rng = np.random.default_rng(2)
+    model = replace(three_kernels(), bandwidths=np.array([0.2, 0.5, math.inf]))  # no place too far to tell apart
+    events = Events(np.sort(rng.integers(0, 160, 200)) / 8, rng.integers(0, 9, (200, 2)) / 8)
+    replies = np.flatnonzero(np.searchsorted(events.t, events.t) > 0)
+    parents = np.array([rng.integers(0, np.searchsorted(events.t, events.t[i])) for i in replies])
+    density = model.place.at(events.t, events.x, events)
+    for candidates in (1, 30, 1000):
+        ranks = rank_parents(model, events, replies, parents, candidates)
+        for i, (row, parent) in enumerate(zip(replies, parents, strict=True)):
+            stop = np.searchsorted(events.t, events.t[row])
+            others = np.setdiff1d(np.arange(max(0, stop - candidates), stop), [parent])
+            delay, square = events.t[row] - events.t, ((events.x[row] - events.x) ** 2).sum(axis=1)
+            share = np.zeros(len(events))
+            for kernel, c in zip(model.kernels, model.coefficients, strict=True):
+                h = kernel.bandwidth
+                place = density[row] if kernel.anywhere else np.exp(-square / (2 * h * h)) / (2 * math.pi * h * h)
+                share += c * kernel.decay * np.exp(-kernel.decay * delay) * place
+            assert ranks.others[i] == len(others)
+            late, far = delay[others] == delay[parent], square[others] == square[parent]
+            for k, (score, tied) in enumerate(((share, late & far), (-delay, late), (-square, far))):
+                assert ranks.less[i, k] == ((score[others] < score[parent]) & ~tied).sum()
+                assert ranks.equal[i, k] == tied.sum()
 
 
 def test_planted_parents_are_found() -> None:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.spatial import distance
+from sklearn import metrics
 
 from evaluation.scores import (
     SCORES,
+    describe_scores,
+    energy_score,
     fds,
     information_gain,
+    kl_divergence,
     log_score,
     overconfidence,
     poisson_log_likelihood,
     quadratic_fds,
+    scores_table,
     spherical_fds,
 )
+from stpp.domain import Box, Grid
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 TRUTH = np.array([0.5, 0.3, 0.15, 0.05])  # probabilities of four equal cells; relative density g = 4·q
 SQUARED = TRUTH**2 / np.sum(TRUTH**2)
@@ -104,24 +117,191 @@ def test_poisson_log_likelihood_is_scipy_s() -> None:
     assert poisson_log_likelihood([0.0, 2.0], [1, 1]) == -math.inf
 
 
-@given(
-    truth=st.lists(st.floats(0.01, 1), min_size=5, max_size=5),
-    other=st.lists(st.floats(0.01, 1), min_size=5, max_size=5),
-)
-def test_no_forecast_beats_the_truth_in_a_proper_score(truth: list[float], other: list[float]) -> None:
-    p = np.array(truth) / np.sum(truth)
-    best, rival = p * 5, np.array(other) / np.mean(other)
+def test_poisson_log_likelihood_is_pycsep_s() -> None:
+    csep = pytest.importorskip("csep.utils.stats", reason="pycsep is not installed")
+    rng = np.random.default_rng(3)
+    expected = rng.gamma(1, 3, size=40)
+    observed = rng.poisson(expected)
+    rates = np.repeat(np.log(expected), observed)  # one per event
+    theirs = csep.poisson_joint_log_likelihood_ndarray(rates, observed, expected.sum())
+    assert poisson_log_likelihood(expected, observed) == pytest.approx(theirs, rel=1e-10)
 
-    def proper(g: np.ndarray) -> np.ndarray:
-        square = float(np.mean(g**2))
-        return np.array([log_score(g, p), quadratic_fds(g, p, square), spherical_fds(g, p, square)])
 
-    assert (proper(best) >= proper(rival) - 1e-9).all()
+def test_scores_of_cells_are_scikit_learn_s_and_scipy_s() -> None:
+    """Log loss, Brier score and the cosine to the outcome, on a 3-d map of 24 cells with weighted events."""
+    rng = np.random.default_rng(5)
+    grid = Grid(Box((0, 0, 0), (1, 2, 3)), (2, 3, 4))
+    p = rng.dirichlet(np.ones(grid.cells))
+    x, weight = grid.box.sample(60, rng), rng.gamma(2, size=60)
+    cell = grid.index(x)
+    g, mean_square = p[cell] * grid.cells, float(np.mean((p * grid.cells) ** 2))
+    forecasts, outcome = np.tile(p, (60, 1)), np.eye(grid.cells)[cell]
+    loss = metrics.log_loss(cell, forecasts, sample_weight=weight, labels=np.arange(grid.cells))
+    assert log_score(g, weight) == pytest.approx(math.log(grid.cells) - loss, abs=1e-10)
+    brier = grid.cells * metrics.mean_squared_error(outcome, forecasts, sample_weight=weight)
+    assert quadratic_fds(g, weight, mean_square) == pytest.approx(grid.cells * (1 - brier), abs=1e-10)
+    cosine = np.average([1 - distance.cosine(one, p) for one in outcome], weights=weight)
+    assert spherical_fds(g, weight, mean_square) == pytest.approx(math.sqrt(grid.cells) * cosine, abs=1e-10)
+    # the shares of events against the forecast's: scipy's relative entropy, and the log score less a constant
+    shape, observed = grid.shape, grid.histogram(x, weight)
+    divergence = kl_divergence(p.reshape(shape), observed)
+    assert divergence == pytest.approx(stats.entropy(observed.ravel(), p), abs=1e-10)
+    entropy = stats.entropy(observed.ravel())
+    assert divergence == pytest.approx(math.log(grid.cells) - entropy - log_score(g, weight), abs=1e-10)
+
+
+# -- scores of whole fields ---------------------------------------------------------------------------------------
+
+
+def test_energy_score_by_hand() -> None:
+    # two cells 3 apart, p = (.75, .25); one event in each, weights 1 and 3
+    # from cell 1: E‖X − x‖ = .25·3 = .75, from cell 2: .75·3 = 2.25; mean (1·.75 + 3·2.25)/4 = 1.875
+    # E‖X − X′‖ = 2·.75·.25·3 = 1.125; score = 1.875 − .5625 = 1.3125
+    assert energy_score([0.75, 0.25], [1, 3], [3.0]) == pytest.approx(1.3125, rel=1e-12)
+    # 2-d: all mass 3 cells along and 4 across (sides 1 and 2) from the event: √(3² + 8²)
+    forecast, observed = np.zeros((4, 5)), np.zeros((4, 5))
+    forecast[0, 0], observed[3, 4] = 1, 1
+    assert energy_score(forecast, observed, [1, 2]) == pytest.approx(math.sqrt(73), rel=1e-12)
+
+
+def test_a_near_miss_costs_less_than_a_far_one() -> None:
+    near, far, observed = np.zeros((3, 20, 20))
+    near[10, 11], far[10, 19], observed[10, 10] = 1, 1, 1
+    assert energy_score(near, observed, [0.1, 0.1]) == pytest.approx(0.1, rel=1e-10)
+    assert energy_score(far, observed, [0.1, 0.1]) == pytest.approx(0.9, rel=1e-10)
+    assert kl_divergence(near, observed) == kl_divergence(far, observed) == math.inf
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=st.integers(0, 999))
+def test_energy_score_is_the_double_sum(shape: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    widths = rng.gamma(3, size=len(shape))
+    grid = Grid(Box((0,) * len(shape), tuple(widths * shape)), tuple(shape))
+    expected, observed = rng.gamma(0.5, size=shape) + 1e-9, rng.poisson(1.0, shape) + rng.uniform(size=shape)
+    p, o = (field.ravel() / field.sum() for field in (expected, observed))
+    between = distance.cdist(grid.points(), grid.points())
+    direct = o @ between @ p - p @ between @ p / 2
+    assert energy_score(expected, observed, widths) == pytest.approx(direct, rel=1e-12, abs=1e-12 * between.max())
+
+
+def test_energy_score_is_scoringrules_es() -> None:
+    """An ensemble with a weighted member at every cell, scored at every event."""
+    scoringrules = pytest.importorskip("scoringrules", reason="scoringrules is not installed")
+    rng = np.random.default_rng(6)
+    grid = Grid(Box((0, 0), (3, 1)), (9, 7))
+    expected = rng.gamma(0.5, size=grid.shape)
+    cell, weight = rng.integers(0, grid.cells, 25), rng.gamma(2, size=25)
+    members = np.broadcast_to(grid.points(), (25, grid.cells, 2))
+    member_weight = np.broadcast_to(expected.ravel(), (25, grid.cells))
+    theirs = scoringrules.es_ensemble(grid.points()[cell], members, ens_w=member_weight, backend="numpy")
+    observed = np.bincount(cell, weight, grid.cells).reshape(grid.shape)
+    ours = energy_score(expected, observed, grid.spacing)
+    assert ours == pytest.approx(np.average(theirs, weights=weight), abs=1e-10)
+
+
+def test_cells_that_do_not_count_change_nothing() -> None:
+    """A zoom box: the rest of the grid holds zeros, or is cut off; only shares matter, not counts."""
+    rng = np.random.default_rng(7)
+    inner, seen = rng.gamma(1, size=(4, 5)), rng.poisson(1.0, (4, 5))
+    outer, around = np.zeros((2, 12, 9))
+    outer[3:7, 2:7], around[3:7, 2:7] = 10 * inner, seen
+    assert energy_score(outer, around, (1, 2)) == pytest.approx(energy_score(inner, seen, (1, 2)), rel=1e-12)
+    assert kl_divergence(outer, around) == pytest.approx(kl_divergence(inner, seen), rel=1e-12)
+
+
+def test_unusable_cells_are_refused() -> None:
+    for score in (kl_divergence, lambda p, o: energy_score(p, o, [1.0])):
+        with pytest.raises(ValueError, match=r"differ in shape: \(2,\) and \(3,\)"):
+            score([0.5, 0.5], [1, 1, 1])
+        with pytest.raises(ValueError, match="forecast cells must be finite and ≥ 0"):
+            score([math.nan, 0.5], [1, 1])
+        with pytest.raises(ValueError, match="observed cells must be finite and ≥ 0"):
+            score([0.5, 0.5], [-1, 1])
+        with pytest.raises(ValueError, match="no mass"):
+            score([0.0, 0.0], [1, 1])
+        with pytest.raises(ValueError, match="no score without events"):
+            score([0.5, 0.5], [0, 0])
+    with pytest.raises(ValueError, match="2 dimensions need as many widths"):
+        energy_score(np.ones((2, 2)), np.ones((2, 2)), [1.0])
+
+
+# -- properness ---------------------------------------------------------------------------------------------------
+
+
+def relative(q: np.ndarray) -> tuple[np.ndarray, float]:
+    g = q / q.mean()
+    return g, float(np.mean(g**2))
+
+
+EXPECTED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "fds": lambda q, p: fds(relative(q)[0], p),
+    "log_score": lambda q, p: log_score(relative(q)[0], p),
+    "information_gain": lambda q, p: information_gain(relative(q)[0], np.ones(len(q)), p),
+    "quadratic_fds": lambda q, p: quadratic_fds(relative(q)[0], p, relative(q)[1]),
+    "spherical_fds": lambda q, p: spherical_fds(relative(q)[0], p, relative(q)[1]),
+    "energy_score": lambda q, p: energy_score(q, p, [0.5]),
+    "kl_divergence": kl_divergence,
+    "poisson_log_likelihood": poisson_log_likelihood,
+}
+"""Score in expectation of the forecast q when the truth is p, or up to a constant: each is linear in the outcome."""
+
+PROBABILITIES = st.lists(st.floats(0.01, 1), min_size=5, max_size=5).map(lambda v: np.array(v) / np.sum(v))
+
+
+@pytest.mark.parametrize("name", [name for name, score in SCORES.items() if score.proper])
+@given(truth=PROBABILITIES, other=PROBABILITIES)
+def test_no_forecast_beats_the_truth_in_a_proper_score(name: str, truth: np.ndarray, other: np.ndarray) -> None:
+    sign = 1 if SCORES[name].orientation == "higher" else -1
+    best, rival = (sign * EXPECTED[name](q, truth) for q in (truth, other))
+    assert best >= rival - 1e-12
+    if np.abs(truth - other).max() > 1e-3:
+        assert best > rival
+
+
+@given(truth=PROBABILITIES)
+def test_sharpening_beats_the_truth_in_fds(truth: np.ndarray) -> None:
+    """Unless the truth is uniform: hence improper."""
+    squared = truth**2 / np.sum(truth**2)
+    assert EXPECTED["fds"](squared, truth) >= EXPECTED["fds"](truth, truth) - 1e-12
+    if np.ptp(truth) > 1e-2:
+        assert EXPECTED["fds"](squared, truth) > EXPECTED["fds"](truth, truth)
 
 
 def test_registry_tells_which_scores_are_proper() -> None:
     assert {name for name, score in SCORES.items() if not score.proper} == {"fds", "overconfidence"}
-    assert all(score.units and score.citation and score.function.__name__ == name for name, score in SCORES.items())
+    assert all(score.function.__name__ == name for name, score in SCORES.items())
+    assert all(score.units and score.meaning and score.citation for score in SCORES.values())
+
+
+def test_the_table_of_scores_names_all_of_them() -> None:
+    rows = scores_table()
+    assert [row["name"] for row in rows] == list(SCORES)
+    text = describe_scores()
+    assert all(row["meaning"] in text and row["citation"] in text for row in rows)
+    assert text.count("IMPROPER") == 2
+    assert max(map(len, text.splitlines())) <= 130
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    loaded = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_the_page_about_fds_is_current() -> None:
+    page = (DOCS / "fds.md").read_text()
+    figure = module("fds_figure")
+    assert module("make_pages").with_block(page, "scores", figure.table()) == page, "run 'python docs/fds_figure.py'"
+    favourites = {name: figure.best(figure.forecasts(), name) for name in figure.TITLES}
+    assert favourites.pop("fds") == "all on the fullest cell"
+    assert favourites.pop("overconfidence") is None
+    assert set(favourites.values()) == {"the truth"}
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ class Hawkes(IntensityModel):
             lambda n, g: np.exp(draw_logs(n, g)[:, None] * self.exponents),
             rng,
             history_productivity=self.powers(past),
-            anywhere=lambda n, g: self.place.sample(n, past, window.start, g),
+            anywhere=self.place.sampler(past, window.start),
             allow_supercritical=True,
         )
         marks = None

@@ -1,0 +1,104 @@
+"""An evaluation that is killed goes on where it stopped, and ends in the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stpp.demo import bundled_sample
+from stpp.reproduction import compare_runs
+
+MAIN = "import sys; sys.argv[0] = 'stpp'; from cli import main; main()"
+COMMAND = [
+    *(sys.executable, "-c", MAIN, "evaluate", str(bundled_sample()), "--models", "decaying-kde,hawkes"),
+    *("--test-start", "50", "--test-end", "56", "--grid", "30", "--refit", "3", "--keep-forecasts"),
+    *("--nulls", "time-shuffle", "-B", "19", "--seed", "7"),
+]
+
+
+def finished(folder: Path) -> int:
+    """How many windows and null worlds an unfinished run has kept."""
+    work = folder / ".run.partial" / "work"
+    return sum(len(path.read_text().splitlines()) for path in work.glob("*.jsonl"))
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "-o", str(folder / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    process = start(folder)
+    _, log = process.communicate()
+    assert process.returncode == 0, log
+    return folder / "run"
+
+
+def test_killed_again_and_again_it_ends_in_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    kills = 0
+    for target in (1, 4, 9, 15, 19, 25):  # windows of three models, then the data's statistic and 19 null worlds
+        process = start(tmp_path)
+        while process.poll() is None and finished(tmp_path) < target:
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        assert not (tmp_path / "run").exists()
+        assert finished(tmp_path) >= target
+    assert kills == 6
+    process = start(tmp_path)
+    _, log = process.communicate()
+    assert process.returncode == 0, log
+    assert "going on where an interrupted run" in log
+    found = compare_runs(whole, tmp_path / "run")
+    assert {"scores.parquet", "log_density.parquet", "forecasts.nc", "report.html", "nulls.json"} <= set(found)
+    assert set(found.values()) == {"same"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_another_command_does_not_go_on_from_what_a_first_one_left(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    while process.poll() is None and finished(tmp_path) < 3:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    other = [word if word != "7" else "8" for word in COMMAND]
+    other = other[: other.index("--nulls")]
+    done = subprocess.run([*other, "-o", str(tmp_path / "run"), "--json"], capture_output=True, text=True, check=True)
+    assert "going on" not in done.stderr
+    assert json.loads(done.stdout)["nulls"] == []
+
+
+def test_two_processes_do_not_work_on_one_output(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    while first.poll() is None and finished(tmp_path) < 1:
+        time.sleep(0.01)
+    second = start(tmp_path)
+    _, log = second.communicate()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert second.returncode == 2
+    assert "another process is at work" in log
+
+
+def test_a_run_reproduces_itself(whole: Path) -> None:
+    command = [sys.executable, "-c", MAIN, "reproduce", str(whole), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout).values()) == {"same"}
