@@ -107,12 +107,12 @@ class Session:
     def resumable(self, output: Path | None, description: dict[str, Any]) -> Iterator[Path | None]:
         """The working directory of a long run, which goes on where an interrupted one of the same command stopped."""
         from stpp.outputs import resumable_run
+        from stpp.runs import essence
 
         if output is None:
             yield None
             return
-        words = [word for word in self.argv if word not in ("--force", "--quiet", "--json")]
-        with resumable_run(output, description | {"argv": words}, force=self.force) as directory:
+        with resumable_run(output, essence(description), force=self.force) as directory:
             if len(list(directory.iterdir())) > 1:
                 self.log(f"going on where an interrupted run of {output} stopped")
             try:
@@ -135,12 +135,11 @@ class Session:
     ) -> list[NullResult]:
         """A statistic of models against null worlds."""
         from evaluation.interaction import close_scales
-        from evaluation.nulls import NULLS, analysed
+        from evaluation.nulls import analysed
         from evaluation.significance import significance
         from evaluation.statistics import make_statistic
         from stpp.columns import in_words
 
-        names = tuple(NULLS) if nulls == ("all",) else nulls
         events, context = analysed(source.events, models[plan.reference].domain, plan)
         if statistic in ("knox", "modified-knox") and None in (distance, delay):
             near = close_scales(events)
@@ -148,12 +147,15 @@ class Session:
             self.log(f"near means within {distance:.3g} map units and {in_words(delay)}")
         tested = make_statistic(statistic, models, plan, distance=distance, delay=delay)
         bar = functools.partial(self.progress("world"), "null worlds")
-        return significance(tested, events, names, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
+        return significance(tested, events, nulls, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
 
     def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path) -> None:
         """Animations of models' forecasts."""
         from evaluation.animation import animate
 
+        if models and len(result.kept) < len(result.plan.windows):
+            kept = f"{len(result.kept)} of {len(result.plan.windows)} windows are kept"
+            self.log(f"{kept}, and only these can be animated: evaluate with --keep-forecasts for all")
         for model in models:
             for path in animate(result, model, images, force=self.force, progress=self.progress("frame")):
                 self.log(f"animation  {path}")
@@ -239,6 +241,12 @@ def _box(text: str) -> Box:
         return Box.from_flat([float(v) for v in text.split(",")])
     except ValueError as error:
         raise click.BadParameter(f"'{text}': {error}.") from None
+
+
+def _nulls(names: tuple[str, ...]) -> tuple[str, ...]:
+    from evaluation.nulls import NULLS
+
+    return tuple(NULLS) if names == ("all",) else names
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -471,15 +479,21 @@ def evaluate(
     """
     import numpy as np
 
+    from evaluation.animation import check_animation
     from evaluation.backtest import backtest
     from evaluation.families import null_lines
     from evaluation.plan import set_up
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import open_store, plan_record, save_nulls, save_result
+    from evaluation.significance import check_request
+    from stpp.runs import essence
 
     if (animate or keep_forecasts) and not output:
         raise click.UsageError("--animate and --keep-forecasts need -o RUN")
     plan, contenders = set_up(source.events, models, **contest)
+    check_animation(animate, list(contenders), images, force=session.force)
+    if nulls:
+        check_request(nulls := _nulls(nulls), B, backend, scheduler)
     domain = contenders[plan.reference].domain.to_list()
     description = session.describe(source, plan=plan_record(plan), box=domain, models=list(contenders))
     with session.resumable(output, description) as directory:
@@ -492,12 +506,13 @@ def evaluate(
         if directory:
             session.animate(result, animate, images)
             title = f"Forecasts of {source.path.name}"
-            write_report(result, directory, title=title, manifest=description, nulls=tested)
+            write_report(result, directory, title=title, manifest=essence(description), nulls=tested)
             save_nulls(tested, directory / "nulls.json")
             save_result(result, directory, keep_forecasts=keep_forecasts)
             session.record(directory, description, source, cost=result.cost.to_dict(orient="index"))
     text = "\n".join([leaderboard(result), *(["", *null_lines(tested)] if tested else [])])
-    session.show(result.to_json_dict() | {"nulls": [one.to_json_dict() for one in tested]}, text)
+    extra = {"nulls": [one.to_json_dict() for one in tested]} if nulls else {}
+    session.show(result.to_json_dict() | extra, text)
     if output:
         session.log(f"\nreport     {output / 'report.html'}")
 
@@ -539,7 +554,7 @@ def null(
     with session.resumable(output, description) as directory:
         how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "distance": distance, "delay": delay}
         journal = directory / "nulls.jsonl" if directory else None
-        tested = session.test(source, nulls, statistic, models, plan, journal=journal, **how)
+        tested = session.test(source, _nulls(nulls), statistic, models, plan, journal=journal, **how)
         if directory and journal:
             save_nulls(tested, directory / "nulls.json")
             draw_nulls(tested).savefig(directory / "nulls.png")
@@ -585,11 +600,11 @@ def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) 
     """Write the report of an evaluation anew, and animate its forecasts."""
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import load_nulls, load_result
-    from stpp.runs import reproducible
+    from stpp.runs import essence
 
     result, manifest = load_result(run)
     title = f"Forecasts of {Path(manifest['input']['path']).name}"
-    write_report(result, run, title=title, manifest=reproducible(manifest), nulls=load_nulls(run / "nulls.json"))
+    write_report(result, run, title=title, manifest=essence(manifest), nulls=load_nulls(run / "nulls.json"))
     session.animate(result, animate, images)
     session.show(result.to_json_dict(), leaderboard(result))
     session.log(f"\nreport     {run / 'report.html'}")

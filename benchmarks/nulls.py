@@ -31,7 +31,7 @@ def main() -> None:
     from stpp.models import make_models
     from stpp.simulation import simulate_hawkes
 
-    def case(n: int):  # noqa: ANN202
+    def case(n: int):
         events, _ = simulate_hawkes(n, seed=1)
         plan = Plan(0, Window(800, 1000), 10.0)
         models = make_models(["historical-average", "hawkes"], plan.domain(events), plan.step)

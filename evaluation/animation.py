@@ -48,6 +48,35 @@ Pixels = NDArray[np.uint8]
 """(height, width, 3) a frame; both sides even, as H.264 asks."""
 
 
+def check_animation(
+    models: Sequence[str],
+    known: Sequence[str],
+    directory: Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    force: bool = False,
+) -> None:
+    """Refuse animations that could not be written, before a long evaluation rather than after it.
+
+    Raises
+    ------
+    ValueError
+        if there is no such model or format, a file exists and ``force`` is not given, or MP4 is wanted and there is
+        nothing to write it with
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"no animation in the format {', '.join(unknown) or '(none)'}: there are gif and mp4")
+    for model in models:
+        if model not in known:
+            raise ValueError(f"no model '{model}' was evaluated; there are: {', '.join(known)}")
+        for name in formats:
+            if (directory / f"{model}.{name}").exists() and not force:
+                raise ValueError(f"{directory / f'{model}.{name}'} exists: --force overwrites it")
+    if models and "mp4" in formats:
+        _mp4_writer()
+
+
 def animate(
     result: BacktestResult,
     model: str,
@@ -81,11 +110,7 @@ def animate(
         before any work is done, if there is no such model or format, no forecast of it to draw, a file exists, or MP4
         is wanted and there is nothing to write it with
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise ValueError(f"no animation in the format {', '.join(unknown) or '(none)'}: there are gif and mp4")
-    if model not in result.gains:
-        raise ValueError(f"no model '{model}' was evaluated; there are: {', '.join(result.gains)}")
+    check_animation([model], list(result.gains), directory, formats=formats, force=force)
     if not result.kept:
         why = f"the domain has {result.domain.d} dimensions" if result.domain.d > 3 else "no forecasts were kept"
         raise ValueError(f"nothing to animate: {why}, and animations need forecasts on a grid of up to 3 dimensions")

@@ -89,9 +89,9 @@ class BacktestResult:
 
         Every score per event as its mean over scored windows (the headline) and, as ``NAME_pooled``, weighted by the
         windows' event weights; ``information_gain`` with ``pooled``, ``low``, ``high`` (block bootstrap),
-        ``hac_low``, ``hac_high``, ``p_value`` (Diebold–Mariano); ``poisson_log_likelihood`` as its mean over all windows, since a window without
-        events is news to a forecast of counts; ``expected_count`` and ``events`` over all windows; ``seconds`` in all;
-        ``peak_memory_mb``.
+        ``hac_low``, ``hac_high``, ``p_value`` (Diebold–Mariano); ``poisson_log_likelihood`` as its mean over all
+        windows, since a window without events is news to a forecast of counts; ``expected_count`` and ``events`` over
+        all windows; ``seconds`` in all; ``peak_memory_mb``.
         """
         rows = {}
         for name, gain in self.gains.items():

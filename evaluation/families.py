@@ -56,29 +56,47 @@ def adjust(results: Sequence[NullResult]) -> pd.DataFrame:
     return table
 
 
-def null_lines(results: Sequence[NullResult]) -> list[str]:
-    """One line of plain text per result: the numbers, how much of the value the null keeps, and what that shows."""
-    adjusted = adjust(results)["benjamini_hochberg"].tolist()
-    lines = []
-    for result, q in zip(results, adjusted, strict=True):
-        several = f", q = {q:.3g} (Benjamini–Hochberg over {len(results)})" if len(results) > 1 else ""
+def null_table(results: Sequence[NullResult]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of text, one row per result: the numbers, and how much of the value the null keeps."""
+    rows = []
+    for result, q in zip(results, adjust(results)["benjamini_hochberg"], strict=True):
         digits = max(0, 1 - math.floor(math.log10(result.sd))) if result.sd > 0 else 4
         observed, mean, sd = (f"{v:.{digits}f}" for v in (result.observed, result.mean, result.sd))
-        lines.append(
-            f"{result.null}: {result.statistic} {observed}, in {len(result.values)} null worlds {mean} ± {sd}; "
-            f"p = {result.p_value:.3g}{several}. {_meaning(result, q)}"
-        )
+        kept = _kept(result) if result.observed > 0 else ""
+        cells = [result.null, result.statistic, observed, f"{mean} ± {sd}", kept, f"{result.p_value:.3g}", f"{q:.3g}"]
+        rows.append(cells)
+    return ["null", "statistic", "observed", "null worlds", "kept", "p", "q"], rows
+
+
+def null_meanings(results: Sequence[NullResult]) -> list[str]:
+    """What the table shows: a sentence per null, two where its results differ; then what p and q are."""
+    lines = []
+    table = adjust(results)
+    for null, part in table.groupby("null", sort=False):
+        rejected = part["benjamini_hochberg"] <= LEVEL
+        for chosen, meaning in (
+            (part[rejected], f"rejected at {100 * LEVEL:g} %: {NULLS[str(null)].claim}."),
+            (part[~rejected], f"not rejected: what it keeps can explain the value ({NULLS[str(null)].keeps})."),
+        ):
+            if len(chosen):
+                names = "" if len(chosen) == len(part) else f" ({', '.join(chosen['statistic'])})"
+                lines.append(f"{null}{names}: {meaning}")
+    if len(results):
+        over = "" if len(results) == 1 else f"; q: Benjamini–Hochberg over these {len(results)}"
+        smallest = f"{1 / (1 + int(table['B'].max())):.3g}"
+        lines.append(f"p: share of {table['B'].max()} null worlds and the data that reach it, {smallest} at best{over}")
     return lines
 
 
-def _meaning(result: NullResult, q: float) -> str:
-    null = NULLS[result.null]
-    if result.observed <= 0:
-        return "The observed value is not above 0, so there is nothing for a null to remove."
-    share = f"The null keeps {_kept(result)} of it"
-    if q <= LEVEL:
-        return f"{share}. Rejected at {100 * LEVEL:g} %: {null.claim}."
-    return f"{share}. Not rejected: what the null keeps can explain it ({null.keeps})."
+def null_lines(results: Sequence[NullResult]) -> list[str]:
+    """The table as aligned text, and what it shows."""
+    header, rows = null_table(results)
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return [*lines, "", *null_meanings(results)]
 
 
 def _kept(result: NullResult) -> str:

@@ -99,6 +99,7 @@ def write_report(
     -------
     the path of ``report.html``
     """
+    from evaluation.families import null_meanings, null_table
     from evaluation.report_pictures import gains_picture, map_pictures, null_pictures, windows_pictures
 
     seed = int(manifest["seed"]) if manifest else 0
@@ -116,7 +117,8 @@ def write_report(
         "pairs": verdicts(beaten) if result.counts["scored"] > 1 else [],
         "csep": _csep(beaten),
         "nulls": null_pictures(nulls),
-        "null_lines": _null_lines(nulls),
+        "null_table": null_table(nulls),
+        "null_meanings": null_meanings(nulls),
         "scores": _scores(result),
         "meaning": MEANING,
         "setup": _setup(result),
@@ -225,9 +227,9 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         ]
     else:
         beyond = bool(nulls) and adjust(nulls)["benjamini_hochberg"].min() <= 1 - LEVEL
-        said = "Not settled" if beyond else "No signal"
+        how = "Not settled" if beyond else "No signal"
         more = ", though some are beyond chance (below): more windows would tell" if beyond else ""
-        lines = [f"{said}: no model is shown to beat {reference}; no {level} interval of a gain lies above 0{more}."]
+        lines = [f"{how}: no model is shown to beat {reference}; no {level} interval of a gain lies above 0{more}."]
     if open_:
         lines.append(f"No difference from {reference} is shown for {_listed(open_)}.")
     if worse:
@@ -339,9 +341,3 @@ def _why_no_maps(result: BacktestResult) -> str:
         return f"No map: the domain has {result.domain.d} dimensions, and maps are drawn for up to 3."
     missing = set(best_and_worst(result)) - set(result.kept)
     return "No map of a window whose forecast was not kept." if missing else ""
-
-
-def _null_lines(nulls: Sequence[NullResult]) -> list[str]:
-    from evaluation.families import null_lines
-
-    return null_lines(nulls)

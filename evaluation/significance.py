@@ -39,6 +39,23 @@ Progress = Callable[[int, int], None]
 Values = dict[str, float]
 
 
+def check_request(nulls: Sequence[str], B: int, backend: str, scheduler: str | None) -> None:
+    """Refuse what :func:`significance` would, before any long work.
+
+    Raises
+    ------
+    ValueError
+        if a null or backend is unknown, B is too small, or a scheduler is missing or not wanted
+    """
+    check_nulls(nulls)
+    if B < FEWEST:
+        raise ValueError(f"{B} null worlds allow no p below 1/({B} + 1) = {1 / (B + 1):.2g}: take -B {FEWEST} or more")
+    if backend not in BACKENDS:
+        raise ValueError(f"no backend '{backend}'; there are: {', '.join(BACKENDS)}")
+    if (backend == "dask") != (scheduler is not None):
+        raise ValueError("--backend dask and --scheduler ADDRESS go together: give both or neither")
+
+
 def significance(
     statistic: Statistic,
     events: Events,
@@ -83,9 +100,7 @@ def significance(
         if a null is unknown or does not apply, B is too small, the statistic fails or is not finite on the data or on
         some null world (it is named), or there is no such backend or scheduler
     """
-    check_nulls(nulls)
-    if B < FEWEST:
-        raise ValueError(f"{B} null worlds allow no p below 1/({B} + 1) = {1 / (B + 1):.2g}: take -B {FEWEST} or more")
+    check_request(nulls, B, backend, scheduler)
     worlds = {name: NULLS[name].world(events, context) for name in nulls}
     kept = _Journal(journal)
     observed = kept.values.get(("observed", 0))
@@ -155,10 +170,6 @@ def _parallel(jobs: int | None, backend: str, scheduler: str | None, worlds: lis
     """Context in which joblib runs on the backend; a dask cluster is sent the worlds' sources once, ahead."""
     from joblib import parallel_config
 
-    if backend not in BACKENDS:
-        raise ValueError(f"no backend '{backend}'; there are: {', '.join(BACKENDS)}")
-    if (backend == "dask") != (scheduler is not None):
-        raise ValueError("--backend dask and --scheduler ADDRESS go together: give both or neither")
     if scheduler is None:
         with parallel_config(backend, n_jobs=-1 if jobs is None else jobs):
             yield

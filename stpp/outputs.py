@@ -101,8 +101,9 @@ def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = Fals
             yield partial
             stamp.unlink()
             _take_place(partial, path)
-        except ValueError:  # a mistake, which continuing would only repeat
-            shutil.rmtree(partial)
+        except ValueError:
+            if not any(file.stat().st_size for file in partial.rglob("*") if file.is_file() and file != stamp):
+                shutil.rmtree(partial)  # a mistake before anything was done
             raise
         finally:
             Path(lock.name).unlink()

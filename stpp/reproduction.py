@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stpp.runs import read_again
-
-OUTPUT = ("-o", "--output")
+from stpp.runs import OUTPUT, essence, read_again
 
 
 def run_again(manifest: Mapping[str, Any], output: Path) -> None:
@@ -23,14 +21,10 @@ def run_again(manifest: Mapping[str, Any], output: Path) -> None:
         if its events are gone or changed, it wrote no run directory, or the command fails
     """
     read_again(manifest)
-    words = list(manifest["argv"])[1:]
-    places = [k for k, word in enumerate(words) if word in OUTPUT or word.startswith(("-o", "--output="))]
-    if not places:
+    if not any(word in OUTPUT or word.startswith("--output=") for word in manifest["argv"]):
         raise ValueError("its command line names no output: run it again with -o RUN")
-    k = places[-1]
-    words[k : k + 1 + (words[k] in OUTPUT)] = ["-o", str(output)]
-    quiet = [word for word in words if word not in ("--json", "--quiet")]
-    command = [sys.executable, "-c", "from cli import main; main()", *quiet, "--quiet"]
+    words = [*essence(manifest)["argv"][1:], "--quiet", "-o", str(output)]
+    command = [sys.executable, "-c", "from cli import main; main()", *words]
     done = subprocess.run(command, cwd=manifest["directory"], env=_environment(), capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"running it again failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}")

@@ -33,6 +33,10 @@ TIE_POLICY = "events with the same time stamp share a history and never excite o
 ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
 """What to do about a fit that stopped before it met its tolerance."""
 
+OUTPUT = ("-o", "--output")
+MANNERS = ("--force", "--quiet", "--json")
+"""Options that say where results go and how they are told, and change nothing in them."""
+
 RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-learn", "xarray")
 
 
@@ -133,9 +137,16 @@ def describe_run(argv: Sequence[str], seed: int, source: Source, settings: Mappi
     }
 
 
-def reproducible(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that :func:`describe_run` made."""
-    return dict(itertools.takewhile(lambda item: item[0] != "directory", manifest.items()))
+def essence(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results of a run depend on: its description, with a command line that names no output or manner."""
+    words, kept = iter(manifest["argv"]), []
+    for word in words:
+        if word in OUTPUT:
+            next(words, None)
+        elif word not in MANNERS and not word.startswith("--output="):
+            kept.append(word)
+    described = itertools.takewhile(lambda item: item[0] != "directory", manifest.items())
+    return {**dict(described), "argv": kept}
 
 
 def write_manifest(

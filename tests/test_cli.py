@@ -17,7 +17,8 @@ import xarray as xr
 from cli import Program, main
 
 ROOT = Path(__file__).parents[1]
-VERBS = {"ingest", "describe", "simulate", "fit", "forecast", "evaluate", "models", "demo"}
+VERBS = {"ingest", "describe", "simulate", "fit", "forecast", "evaluate", "null", "diagnose", "report", "reproduce"}
+VERBS |= {"models", "scores", "nulls", "demo"}
 HEAVY = {"numpy", "numba", "scipy", "matplotlib", "pandas", "pyarrow", "sklearn", "xarray", "stpp"}
 WINDOWS = ["--train-start", "2020-01-05", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "1d"]
 
@@ -131,7 +132,9 @@ def test_evaluate_prints_the_contract_and_fills_a_run_directory(stpp, events, tm
         "fds", "log_score", "quadratic_fds", "overconfidence", "information_gain", "seconds", "peak_memory_mb",
     ]  # fmt: skip
     assert list(scores["information_gain"]) == ["mean", "low", "high", "pooled"]
-    assert {"manifest.json", "scores.parquet", "forecasts.nc", "report.md"} <= {f.name for f in path.iterdir()}
+    written = {f.name for f in path.iterdir()}
+    assert {"manifest.json", "scores.parquet", "forecasts.nc", "report.md", "report.html"} <= written
+    assert "work" not in written
     assert len(pd.read_parquet(path / "scores.parquet")) == 3 * told["windows"]
     with xr.open_dataset(path / "forecasts.nc", engine="h5netcdf") as stored:
         assert set(stored["model"].values) == set(told["models"])

@@ -195,7 +195,7 @@ def test_background_follows_the_rate_without_bursts_or_drift() -> None:
     worlds = [world(np.random.default_rng(seed)) for seed in range(40)]
     assert np.quantile(np.diff(events.t), 0.5) < 0.001
     gaps = np.array([np.quantile(np.diff(w.t), 0.5) for w in worlds])
-    assert gaps.mean() == pytest.approx(np.log(2) * 28 / 600, rel=0.1)  # median of an exponential
+    assert gaps.mean() == pytest.approx(np.log(2) * 28 / 600, rel=0.2)  # median of an exponential
     assert abs(np.mean([np.corrcoef(w.t, w.x[:, 0])[0, 1] for w in worlds])) < 0.03
 
 

@@ -149,7 +149,7 @@ def test_the_page_stands_alone(written: Path) -> None:
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     tables = sum(tag == "table" for tag, _ in page.tags)
-    assert tables == sum(tag == "caption" for tag, _ in page.tags) == 4
+    assert tables == sum(tag == "caption" for tag, _ in page.tags) == 5
     assert "stpp evaluate 'a b.csv'" in page.text
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
 

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from evaluation.backtest import backtest
-from evaluation.families import adjust, draw_nulls, null_lines, plot_null
+from evaluation.families import adjust, draw_nulls, null_lines, null_meanings, null_table, plot_null
 from evaluation.interaction import Knox, knox, modified_knox
 from evaluation.nulls import NULLS, Context, NullResult
 from evaluation.plan import Plan
@@ -132,10 +132,10 @@ def test_planted_excitation_is_found_and_named() -> None:
     found = significance(Knox(0.05, 1.0), events, ["time-shuffle", "background"], context, B=99, jobs=1)
     assert [r.p_value for r in found] == [0.01, 0.01]
     assert all(r.effect_size > 5 for r in found)
-    first, second = null_lines(found)
-    assert first.startswith("time-shuffle: Knox at 0.05 map units, 1 day ")
-    assert "Rejected at 5 %: place and time are linked" in first
-    assert "Rejected at 5 %: events excite each other" in second
+    first, second, _ = null_meanings(found)
+    assert first.startswith("time-shuffle: rejected at 5 %: place and time are linked")
+    assert second.startswith("background: rejected at 5 %: events excite each other")
+    assert null_table(found)[1][0][:2] == ["time-shuffle", "Knox at 0.05 map units, 1 day"]
 
 
 # -- interruption -----------------------------------------------------------------------------------------------
@@ -332,16 +332,27 @@ def test_adjustment_by_hand() -> None:
     assert table["share_kept"].iloc[0] == pytest.approx(0.05 / 0.4)
 
 
-def test_lines_say_what_each_null_keeps() -> None:
-    one = null_lines(results()[:1])[0]
-    assert one == (
-        "time-shuffle: information gain of hawkes 0.400, in 19 null worlds 0.050 ± 0.031; p = 0.05. The null keeps "
-        "12 % of it. Rejected at 5 %: " + NULLS["time-shuffle"].claim + "."
-    )
+def test_the_table_says_what_each_null_keeps() -> None:
+    one = results()[:1]
+    header, (row,) = null_table(one)
+    assert dict(zip(header, row, strict=True)) == {
+        "null": "time-shuffle",
+        "statistic": "information gain of hawkes",
+        "observed": "0.400",
+        "null worlds": "0.050 ± 0.031",
+        "kept": "12 %",
+        "p": "0.05",
+        "q": "0.05",
+    }
+    claim, about = null_meanings(one)
+    assert claim == f"time-shuffle: rejected at 5 %: {NULLS['time-shuffle'].claim}."
+    assert about == "p: share of 19 null worlds and the data that reach it, 0.05 at best"
     lines = null_lines(results())
-    assert "p = 1, q = 1 (Benjamini–Hochberg over 4). The null keeps 175 % of it. Not rejected" in lines[2]
+    assert "175 %" in lines[3]
+    assert any("not rejected: what it keeps can explain" in line for line in lines)
     nothing = replace(results()[0], observed=-0.1)
-    assert "nothing for a null to remove" in null_lines([nothing])[0]
+    assert null_table([nothing])[1][0][4] == ""
+    assert null_table([])[1] == null_meanings([]) == []
 
 
 def test_pictures() -> None:
