@@ -236,7 +236,7 @@ def _mp4_writer() -> Callable[[Iterator[Pixels], Path], Iterator[Pixels]]:
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
-        raise ValueError("MP4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg, or ask for gif") from error
+        raise ValueError("MP4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg") from error
 
     def write(frames: Iterator[Pixels], path: Path) -> Iterator[Pixels]:
         first = next(frames)

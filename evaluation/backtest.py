@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.comparison import GainInterval, information_gain_intervals
+from evaluation.numbers import finite
 from evaluation.plan import Plan, training_events
 from evaluation.scoring import PER_EVENT, score_window
 from evaluation.store import Store
@@ -114,12 +114,10 @@ class BacktestResult:
         """The object that ``stpp evaluate --json`` prints; a number that is not finite is None (JSON has none)."""
         models: dict[str, Any] = {}
         for name, row in self.summary().iterrows():
-            entry: dict[str, Any] = {
-                s: _finite(row[s]) for s in ("fds", "log_score", "quadratic_fds", "overconfidence")
-            }
+            entry: dict[str, Any] = {s: row[s] for s in ("fds", "log_score", "quadratic_fds", "overconfidence")}
             bounds = {"mean": row["information_gain"], "low": row["low"], "high": row["high"], "pooled": row["pooled"]}
-            entry["information_gain"] = {k: _finite(v) for k, v in bounds.items()}
-            models[str(name)] = entry | {k: _finite(row[k]) for k in ("seconds", "peak_memory_mb")}
+            entry |= {"information_gain": bounds, "seconds": row["seconds"], "peak_memory_mb": row["peak_memory_mb"]}
+            models[str(name)] = finite(entry)
         counts = self.counts
         totals = {"windows": counts["scored"], "events": counts["events"]}
         return {"reference": self.plan.reference, **totals, "models": models}
@@ -271,8 +269,3 @@ def information_gains(table: pd.DataFrame, reference: str) -> dict[str, Array]:
             "so no gain over it is defined: give it a floor > 0"
         )
     return {name: np.asarray(log_score - base) for name, log_score in by_model.items()}
-
-
-def _finite(value: float) -> float | None:
-    """The number, or None where it is infinite or missing."""
-    return float(value) if math.isfinite(value) else None

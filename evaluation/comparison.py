@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from evaluation.numbers import p_in_words
 from stpp.domain import Array
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ def verdicts(pairs: pd.DataFrame) -> list[str]:
     for row in pairs.to_dict("records"):
         better, worse, gain = row["better"], row["worse"], row["difference"]
         interval = f"[{row['low']:.4f}, {row['high']:.4f}]"
-        holm = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+        holm = p_in_words(row["p_holm"])
         if math.isnan(gain):
             sentence = f"{better} and {worse}: both gave density 0 to an event that came: no difference defined"
         elif math.isinf(gain):

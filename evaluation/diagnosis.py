@@ -14,6 +14,7 @@ import pandas as pd
 from evaluation import scores
 from evaluation.calibration import Reliability, claimed_fds, reliability
 from evaluation.comparison import ENOUGH_WINDOWS, GainInterval, information_gain_intervals
+from evaluation.numbers import finite, p_in_words
 from evaluation.residuals import (
     Statistic,
     SuperThinned,
@@ -113,7 +114,7 @@ class Diagnosis:
             names = ("score", "miscalibration", "discrimination", "uncertainty")
             found["cells"] = {name: getattr(cells, name) for name in names}
             found["cells"]["p_value_if_poisson"] = cells.p_value
-        return {key: _finite(value) for key, value in found.items()}
+        return dict(finite(found))
 
     def lines(self) -> list[str]:
         """The same in words."""
@@ -257,13 +258,6 @@ def _forecasts(
     return pd.DataFrame(rows), levels, cells
 
 
-def p_in_words(value: float) -> str:
-    """A p-value in few characters, such as ``p = 0.03``."""
-    if not math.isfinite(value):
-        return "p unknown"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.1 else f"p = {value:.2f}"
-
-
 def _verdict(p_value: float, misfit: str) -> str:
     if not math.isfinite(p_value):
         return "too few events to say"
@@ -273,10 +267,3 @@ def _verdict(p_value: float, misfit: str) -> str:
 def _side(low: float, high: float, above: str, below: str) -> str:
     """In words: on which side of 0 an interval lies."""
     return above if low > 0 else below if high < 0 else "no misfit shown"
-
-
-def _finite(value: Any) -> Any:
-    """The value with every number that is not finite as None."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

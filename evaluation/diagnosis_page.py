@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from evaluation.diagnosis import Diagnosis, p_in_words
+from evaluation.diagnosis import Diagnosis
+from evaluation.numbers import p_in_words
 from stpp.domain import Array
 from stpp.plotting import SQUARE_WITHIN, house_style
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from evaluation.consistency import CalibrationResult, ConsistencyResult, calibration, consistency
 from evaluation.diagnosis import Diagnosis, Segment, diagnose
 from evaluation.plan import Plan
-from evaluation.replies import CorePull, ParentScores, pull_of_cores, score_parents
+from evaluation.replies import CorePull, ParentScores, has_replies, pull_of_cores, score_parents
 from evaluation.runs import load_fits, load_result
+from stpp.columns import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS, Grid
 from stpp.events import Events, Window
 from stpp.models import Hawkes, HistoricalAverage
-from stpp.runs import Source, load_run, read_again, read_manifest
+from stpp.runs import load_run, read_again, read_manifest
 
 SIMULATIONS = 100
 """Catalogues per window behind the consistency tests."""
@@ -29,19 +30,14 @@ class HeldOut:
 
     Parameters
     ----------
-    source : the events
+    events : those inside the models' domain
     training : that the first model was fitted to
     segments : model and windows, one per fit
     """
 
-    source: Source
+    events: Events
     training: Window
     segments: list[Segment]
-
-    @property
-    def events(self) -> Events:
-        """Those inside the models' domain."""
-        return self.source.events.inside(self.segments[0][0].domain)
 
     @property
     def windows(self) -> list[Window]:
@@ -61,26 +57,29 @@ def load_held_out(directory: Path, model: str | None, step: float) -> HeldOut:
     Raises
     ------
     ValueError
-        if there is no such run or model, its events changed, or no events come after the training
+        if there is no such run or model, its events changed, or none fall into a whole window after the training
     """
     manifest = read_manifest(directory, "stpp fit -o")
     if "plan" in manifest:
-        result, manifest = load_result(directory)
+        result, _ = load_result(directory)
         plan: Plan = result.plan
         if plan.history is not None:
             raise ValueError(
                 f"{directory} looks back {plan.history:g} days only: diagnose a run of --history expanding"
             )
         names = [name for name in result.gains if name != plan.reference] or [plan.reference]
-        return HeldOut(read_again(manifest), plan.training, load_fits(directory, model or names[0], plan.windows))
-    run, source = load_run(directory), read_again(manifest)
+        return HeldOut(result.events, plan.training, load_fits(directory, model or names[0], plan.windows))
+    run, events = load_run(directory), read_again(manifest).events
     if model not in (None, run.model.name):
         raise ValueError(f"{directory} is a fit of {run.model.name}, not of {model}: leave --model out")
-    after = Window(run.window.end, max(source.events.span.end, run.window.end + step))
-    windows = list(after.rolling(step))
-    if not len(source.events.inside(run.model.domain).between(Window(after.start, windows[-1].end))):
-        raise ValueError(f"{directory} was fitted to all events, so none are held out: fit with an earlier --end")
-    return HeldOut(source, run.window, [(run.model, windows)])
+    start, end, inside = run.window.end, events.span.end, events.inside(run.model.domain)
+    windows = list(Window(start, end).rolling(step)) if start < end else []
+    if not (windows and len(inside.between(Window(start, windows[-1].end)))):
+        raise ValueError(
+            f"no events in a whole window of {in_words(step)} after the training of {directory}: "
+            "fit with an earlier --end, or take a shorter --step"
+        )
+    return HeldOut(inside, run.window, [(run.model, windows)])
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Judgement:
     Parameters
     ----------
     diagnosis : residuals and calibration
-    consistency : CSEP's tests of every window, with their calibration over windows
+    consistency, calibrated : CSEP's tests of every window, and their calibration over windows
     parents : probable parents against true ones, where events carry replies and the model is self-exciting
     cores : how often replies land nearer the density core than their parents, where events carry replies
     """
@@ -114,6 +113,7 @@ class Judgement:
         """As JSON values."""
         return self.diagnosis.to_json_dict() | {
             "consistency": [result.to_json_dict() for result in self.consistency],
+            "consistency_over_windows": [asdict(result) for result in self.calibrated],
             "parents": None if self.parents is None else self.parents.to_json_dict(),
             "cores": None if self.cores is None else self.cores.to_json_dict(),
         }
@@ -149,8 +149,7 @@ def judge(
                 progress("simulated catalogues", done, len(held.windows))
     parents = cores = None
     span = Window(held.windows[0].start, held.windows[-1].end)
-    inside = events.between(span)
-    if events.parent is not None and inside.parent is not None and (inside.parent >= 0).any():
+    if has_replies(events, span):
         if isinstance(first, Hawkes):
             parents = score_parents(first, events, span, rng=rng)
         if grid is not None:

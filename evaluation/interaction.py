@@ -76,8 +76,13 @@ def knox(events: Events, distance: float, delay: float) -> int:
     ----------
     distance : map units, ≥ 0
     delay : days, ≥ 0
+
+    Raises
+    ------
+    ValueError
+        if one of them is negative or not finite
     """
-    return int(_Buckets(events.x, (distance,)).count(events.t, (delay,)).sum())
+    return int(_Buckets(events.x, _edges(distance, "distance")).count(events.t, _edges(delay, "delay")).sum())
 
 
 def modified_knox(events: Events, distance: float, delay: float) -> float:
@@ -88,12 +93,12 @@ def modified_knox(events: Events, distance: float, delay: float) -> float:
     Raises
     ------
     ValueError
-        if there are fewer than 2 events
+        if there are fewer than 2 events, or distance or delay is negative or not finite
     """
     if len(events) < 2:
         raise ValueError(f"the modified Knox statistic needs 2 events, got {len(events)}")
-    buckets = _Buckets(events.x, (distance,))
-    close = int(buckets.count(events.t, (delay,)).sum())
+    buckets = _Buckets(events.x, _edges(distance, "distance"))
+    close = int(buckets.count(events.t, _edges(delay, "delay")).sum())
     by_chance = float(buckets.neighbours() @ time_neighbours(events.t, delay)) / (len(events) - 1)
     return close - by_chance / 2
 

@@ -1,8 +1,9 @@
-"""How numbers are written in tables, captions and titles."""
+"""How numbers are written in tables, captions and titles, and in JSON."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def signed(value: float, digits: int = 4) -> str:
@@ -13,3 +14,19 @@ def signed(value: float, digits: int = 4) -> str:
 def rounded(value: float) -> str:
     """To four significant digits; what is not known as a dash, and what is zero but for rounding as 0."""
     return "–" if math.isnan(value) else "−∞" if value == -math.inf else f"{value if abs(value) > 1e-12 else 0:.4g}"
+
+
+def p_in_words(value: float) -> str:
+    """A p-value in few characters, such as ``p = 0.03``."""
+    if not math.isfinite(value):
+        return "p unknown"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def finite(value: Any) -> Any:
+    """The value with every number in it that is not finite as None: JSON has none."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stpp.columns import day_of
@@ -66,7 +67,7 @@ class Plan:
                 "end the test later or shorten the horizon"
             )
 
-    @property
+    @cached_property
     def windows(self) -> tuple[Window, ...]:
         """The forecast windows, in time order."""
         return tuple(self.test.rolling(self.step, self.horizon))

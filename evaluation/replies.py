@@ -90,6 +90,14 @@ def true_parents(events: Events, window: Window) -> tuple[Rows, Rows, int]:
     return rows[earlier], parents[earlier], int((~earlier).sum())
 
 
+def has_replies(events: Events, window: Window) -> bool:
+    """Whether :func:`true_parents` would find any."""
+    if events.parent is None:
+        return False
+    rows = np.flatnonzero((events.t >= window.start) & (events.t < window.end) & (events.parent >= 0))
+    return bool((events.t[events.parent[rows]] < events.t[rows]).any())
+
+
 def threads(events: Events) -> Rows:
     """(n,) number of the reply tree that each event belongs to."""
     if events.parent is None:

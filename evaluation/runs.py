@@ -29,9 +29,13 @@ from stpp.runs import read_again, read_manifest
 WORK = "work"
 """Folder inside an unfinished run directory for what a resumed backtest needs."""
 
+DONE = "work.done"
+"""What it is called while it is removed, so that no run goes on from half of it."""
+
 
 def open_store(directory: Path) -> Store:
     """The store of an unfinished run directory, new or as an interrupted backtest left it."""
+    shutil.rmtree(directory / DONE, ignore_errors=True)
     work = directory / WORK
     work.mkdir(exist_ok=True)
     return Store(work)
@@ -55,8 +59,8 @@ def save_result(result: BacktestResult, directory: Path, *, keep_forecasts: bool
     if result.kept:
         names = list(result.log_density)
         write_forecasts(directory / "forecasts.nc", result.forecasts, names, kept, result.events)
-    shutil.move(directory / WORK / "models", directory / "models")
-    shutil.rmtree(directory / WORK)
+    shutil.copytree(directory / WORK / "models", directory / "models", dirs_exist_ok=True)
+    shutil.rmtree((directory / WORK).rename(directory / DONE))
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
@@ -103,10 +107,10 @@ def load_fits(directory: Path, model: str, windows: Sequence[Window]) -> list[tu
     ValueError
         if the run has no such model
     """
+    there = sorted(path.name for path in (directory / "models").glob("*"))
+    if model not in there:
+        raise ValueError(f"{directory} has no fits of '{model}'; there are: {', '.join(there) or 'none'}")
     folders = sorted((directory / "models" / model).glob("*"))
-    if not folders:
-        there = ", ".join(sorted(path.name for path in (directory / "models").glob("*"))) or "none"
-        raise ValueError(f"{directory} has no fits of '{model}'; there are: {there}")
     firsts = [int(folder.name) for folder in folders]
     ends = [*firsts[1:], len(windows)]
     return [(load_model(folder), windows[first:end]) for folder, first, end in zip(folders, firsts, ends, strict=True)]

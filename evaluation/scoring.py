@@ -23,9 +23,6 @@ PER_EVENT = (
 )
 """Scores that are means over events, so that windows without events have none."""
 
-ON_CELLS = ("energy_score", "kl_divergence")
-"""Those of them that need a grid: above 3 dimensions there is none."""
-
 
 def score_window(forecast: AnyForecast, events: Events, zoom: Box | None) -> tuple[dict[str, float], Array]:
     """Everything about one forecast and the events that came, bar what needs the other models.

@@ -49,7 +49,7 @@ def check_request(nulls: Sequence[str], B: int, backend: str, scheduler: str | N
     """
     check_nulls(nulls)
     if B < FEWEST:
-        raise ValueError(f"{B} null worlds allow no p below 1/({B} + 1) = {1 / (B + 1):.2g}: take -B {FEWEST} or more")
+        raise ValueError(f"{B} null worlds allow no p of 0.05 or below: take -B {FEWEST} or more")
     if backend not in BACKENDS:
         raise ValueError(f"no backend '{backend}'; there are: {', '.join(BACKENDS)}")
     if (backend == "dask") != (scheduler is not None):
@@ -202,7 +202,7 @@ class _Journal:
             self.values[entry["null"], entry["b"]] = entry["values"]
 
     def add(self, null: str, b: int, values: Values) -> None:
-        """Keep one world's values, on disk before this returns."""
+        """Keep one world's values; the file is closed before this returns, so that a kill loses no finished world."""
         self.values[null, b] = values
         if self._path is not None:
             with self._path.open("a") as file:

@@ -139,7 +139,8 @@ def test_reproduce_says_what_differs(stpp, fitted, tmp_path):
 MISTAKES = {
     "unknown null": (["null", "EVENTS", "--null", "moon"], "no null 'moon'; there are: time-shuffle"),
     "unknown statistic": (["null", "EVENTS", "--statistic", "moon"], "no statistic 'moon'; there are"),
-    "too few worlds": (["null", "EVENTS", "-B", "9"], "9 null worlds allow no p below"),
+    "too few worlds": (["null", "EVENTS", "-B", "9"], "9 null worlds allow no p of 0.05"),
+    "fewer than no worlds": (["null", "EVENTS", "-B", "-1"], "-1 null worlds allow no p of 0.05"),
     "reference alone": (["null", "EVENTS", "--model", "historical-average"], "name another model to test"),
     "no branching": (["null", "EVENTS", "--model", "uniform", "--statistic", "branching-ratio"], "no branching ratio"),
     "distance for gain": (["null", "EVENTS", "--distance", "1"], "do not apply to information-gain"),
@@ -188,3 +189,7 @@ def test_nothing_held_out(stpp, events, tmp_path):
     done = stpp("diagnose", tmp_path / "run")
     assert done.exit_code == 2
     assert "fit with an earlier --end" in done.stderr
+    assert stpp("fit", "uniform", events, "--end", "2020-02-28", "-o", tmp_path / "late").exit_code == 0
+    done = stpp("diagnose", tmp_path / "late", "--step", "60d")  # longer than what is left: half of it is not known
+    assert done.exit_code == 2
+    assert "take a shorter --step" in done.stderr

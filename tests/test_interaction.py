@@ -184,3 +184,7 @@ def test_pairs_that_cannot_be_close_are_none_and_bad_input_is_named() -> None:
         knox_test(events, (0.2, 0.1), 1.0, rng=rng)
     with pytest.raises(ValueError, match="needs 2 events, got 1"):
         modified_knox(events.rows(0, 1), 1.0, 1.0)
+    for count in (knox, modified_knox):
+        for distance, delay in ((-1.0, 1.0), (np.nan, 1.0), (1.0, -1.0), (1.0, np.inf)):
+            with pytest.raises(ValueError, match="must be ≥ 0"):
+                count(events, distance, delay)

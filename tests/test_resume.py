@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from evaluation import runs
+from evaluation.backtest import backtest
+from evaluation.plan import set_up
 from stpp import storage
 from stpp.reproduction import compare_runs
 from stpp.worlds import simulate_world
@@ -111,3 +117,32 @@ def test_a_run_reproduces_itself(whole: Path) -> None:
     done = subprocess.run(again, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(json.loads(done.stdout).values()) == {"same"}
+
+
+def test_killed_while_it_tidies_up_it_still_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, none = simulate_world("bursts", 300, 1)[0], dict.fromkeys(("train_start", "box"))
+    plan, models = set_up(
+        events, ["uniform"], test_start="50", test_end="53", reference="historical-average", step=1.0, grid=8, **none
+    )
+
+    def finish(directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        store = runs.open_store(directory)
+        result = backtest(events, models, plan, rng=np.random.default_rng(0), store=store)
+        runs.save_result(result, directory, keep_forecasts=False)
+
+    def killed(folder: Path, *, ignore_errors: bool = False) -> None:
+        if folder.exists():
+            (folder / "rows.jsonl").unlink()
+            shutil.rmtree(folder / "models" / "uniform")
+            raise KeyboardInterrupt
+
+    finish(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "shutil", SimpleNamespace(copytree=shutil.copytree, rmtree=killed))
+        with pytest.raises(KeyboardInterrupt):
+            finish(tmp_path / "run")
+    finish(tmp_path / "run")
+    assert set(compare_runs(tmp_path / "whole", tmp_path / "run").values()) == {"same"}

@@ -211,7 +211,7 @@ def test_more_worlds_continue_a_journal(tmp_path: Path) -> None:
 
 def test_refusals_say_what_is_wrong() -> None:
     events = no_signal(0)
-    with pytest.raises(ValueError, match=r"9 null worlds allow no p below 1/\(9 \+ 1\) = 0.1: take -B 19 or more"):
+    with pytest.raises(ValueError, match=r"9 null worlds allow no p of 0\.05 or below: take -B 19 or more"):
         significance(Link(), events, ["rotate"], CONTEXT, B=9)
     with pytest.raises(ValueError, match="no backend 'ray'; there are: loky, threading, dask"):
         significance(Link(), events, ["rotate"], CONTEXT, backend="ray")
