@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import re
 import shlex
 import signal
@@ -46,7 +45,7 @@ class Program(click.Group):
         except click.ClickException as error:
             line, code = error.format_message(), 2
         except (click.Abort, KeyboardInterrupt):
-            line, code = "interrupted; nothing half-written was left", 130
+            line, code = "interrupted", 130
         except KeyError as error:
             line, code = str(error.args[0]), 2
         except MemoryError:
@@ -78,7 +77,9 @@ class Session:
 
     def show(self, values: dict[str, Any], text: str) -> None:
         """The result: one JSON object with --json, the text without."""
-        click.echo(json.dumps(_finite(values)) if self.as_json else text)
+        from evaluation.numbers import finite
+
+        click.echo(json.dumps(finite(values)) if self.as_json else text)
 
     def read(self, path: Path, reading: dict[str, Any]) -> Source:
         """The events of a file; the user is told which rows of it could not be used."""
@@ -143,13 +144,13 @@ class Session:
         events, context = analysed(source.events, models[plan.reference].domain, plan)
         if statistic in ("knox", "modified-knox") and None in (distance, delay):
             near = close_scales(events)
-            distance, delay = distance or near[0], delay or near[1]
+            distance, delay = near[0] if distance is None else distance, near[1] if delay is None else delay
             self.log(f"near means within {distance:.3g} map units and {in_words(delay)}")
         tested = make_statistic(statistic, models, plan, distance=distance, delay=delay)
-        bar = functools.partial(self.progress("world"), "null worlds")
+        bar = self.progress("world")
         return significance(tested, events, nulls, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
 
-    def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path) -> None:
+    def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path, *, force: bool) -> None:
         """Animations of models' forecasts."""
         from evaluation.animation import animate
 
@@ -157,7 +158,7 @@ class Session:
             kept = f"{len(result.kept)} of {len(result.plan.windows)} windows are kept"
             self.log(f"{kept}, and only these can be animated: evaluate with --keep-forecasts for all")
         for model in models:
-            for path in animate(result, model, images, force=self.force, progress=self.progress("frame")):
+            for path in animate(result, model, images, force=force, progress=self.progress("frame")):
                 self.log(f"animation  {path}")
 
     def progress(self, unit: str = "window") -> Callable[[str, int, int], None]:
@@ -174,15 +175,6 @@ class Session:
             bar.refresh()
 
         return advance
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -486,25 +478,30 @@ def evaluate(
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import open_store, plan_record, save_nulls, save_result
     from evaluation.significance import check_request
+    from stpp.outputs import unfinished
     from stpp.runs import essence
 
     if (animate or keep_forecasts) and not output:
         raise click.UsageError("--animate and --keep-forecasts need -o RUN")
     plan, contenders = set_up(source.events, models, **contest)
-    check_animation(animate, list(contenders), images, force=session.force)
+    again = session.force or (output is not None and unfinished(output).exists())
+    check_animation(animate, list(contenders), images, source.events.d, force=again)
+    learners = [name for name in contenders if name not in ("uniform", plan.reference)]
     if nulls:
         check_request(nulls := _nulls(nulls), B, backend, scheduler)
+        if not learners:
+            raise click.UsageError("--nulls tests models that learn from the past: name one beside the reference")
     domain = contenders[plan.reference].domain.to_list()
     description = session.describe(source, plan=plan_record(plan), box=domain, models=list(contenders))
     with session.resumable(output, description) as directory:
         store, rng = open_store(directory) if directory else None, np.random.default_rng(session.seed)
         result = backtest(source.events, contenders, plan, rng=rng, progress=session.progress(), store=store)
-        learning = {name: model for name, model in contenders.items() if name != "uniform"}
+        learning = {name: model for name, model in contenders.items() if name in (plan.reference, *learners)}
         journal = store.directory / "nulls.jsonl" if store else None
         how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "journal": journal}
         tested = session.test(source, nulls, "information-gain", learning, plan, **how) if nulls else []
         if directory:
-            session.animate(result, animate, images)
+            session.animate(result, animate, images, force=again)
             title = f"Forecasts of {source.path.name}"
             write_report(result, directory, title=title, manifest=essence(description), nulls=tested)
             save_nulls(tested, directory / "nulls.json")
@@ -584,7 +581,7 @@ def diagnose(session: Session, run: Path, model: str | None, step: float, mark: 
     held = load_held_out(run, model, step)
     rng = np.random.default_rng(session.seed)
     found = judge(held, cells=grid, mark=mark, rng=rng, progress=session.progress())
-    facts = _finite(found.to_json_dict())
+    facts = found.to_json_dict()
     page = run / f"diagnosis-{found.diagnosis.model}.png"
     with new_file(page, force=True) as picture, new_file(page.with_suffix(".json"), force=True) as numbers:
         draw(found.diagnosis).savefig(picture, format="png")
@@ -605,7 +602,7 @@ def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) 
     result, manifest = load_result(run)
     title = f"Forecasts of {Path(manifest['input']['path']).name}"
     write_report(result, run, title=title, manifest=essence(manifest), nulls=load_nulls(run / "nulls.json"))
-    session.animate(result, animate, images)
+    session.animate(result, animate, images, force=session.force)
     session.show(result.to_json_dict(), leaderboard(result))
     session.log(f"\nreport     {run / 'report.html'}")
 
@@ -631,12 +628,9 @@ def reproduce(session: Session, run: Path) -> None:
 @verb
 def scores(session: Session) -> None:
     """List the scores: which are proper, which way is better, and where they come from."""
-    from evaluation.scores import SCORES, describe_scores
+    from evaluation.scores import describe_scores, scores_table
 
-    facts = ("orientation", "proper", "units", "citation")
-    session.show(
-        {name: {key: getattr(score, key) for key in facts} for name, score in SCORES.items()}, describe_scores()
-    )
+    session.show({str(row.pop("name")): row for row in scores_table()}, describe_scores())
 
 
 @verb

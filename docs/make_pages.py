@@ -30,8 +30,8 @@ Generated from `--help` by `make docs`; a test keeps it current.
 
 Data goes to stdout (text, or one JSON object with `--json`); log, seed and progress go to stderr. A mistake ends in one
 line, `stpp: error: …`, and exit code 2. Outputs are written under a temporary name and renamed, so that a run that is
-interrupted (exit code 130) or killed (143) leaves none that is half-written; what exists is kept unless `--force` is
-given.
+interrupted (exit code 130) or killed (143) leaves none that is half-written; `evaluate` and `null` keep what they have
+finished in `.RUN.partial`, and the same command goes on from there. What exists is kept unless `--force` is given.
 """
 
 
@@ -76,6 +76,12 @@ def speed_rows() -> list[tuple[str, str, str]]:
     for row in measured("whole_fits"):
         what = f"whole 2-d Hawkes fit, {row['kernel']}, {int(row['n']):,} events"
         rows.append((what, f"{float(row['seconds']):.1f} s, {row['peak_memory_mb']} MB", "whole_fits.py"))
+    for row in measured("nulls", job="199 time-shuffles"):
+        what = f"199 time-shuffles of {int(row['n']):,} events, everything refitted, 20 forecasts each"
+        rows.append((what, f"{float(row['seconds']) / 60:.1f} min", "nulls.py"))
+    for row in measured("interaction", job="knox test", tool="stpp"):
+        what = f"Knox test of {int(row['n']):,} events, {row['permutations']} permutations"
+        rows.append((what, f"{float(row['seconds']):.2g} s, {row['peak_memory_mb']} MB", "interaction.py"))  # noqa: PERF401
     for row in measured("backtest", model="all"):
         what = f"backtest of three models, {row['windows']} daily windows, {int(row['events']):,} events"
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min, {row['peak_memory_mb']} MB", "backtest.py"))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from evaluation.backtest import BacktestResult, Progress
 from evaluation.numbers import signed
+from stpp.domain import MAX_GRID_DIMENSIONS
 from stpp.intensity import Forecast
 from stpp.outputs import new_file
 from stpp.plotting import (
@@ -52,6 +53,7 @@ def check_animation(
     models: Sequence[str],
     known: Sequence[str],
     directory: Path,
+    d: int,
     *,
     formats: Sequence[str] = FORMATS,
     force: bool = False,
@@ -61,8 +63,8 @@ def check_animation(
     Raises
     ------
     ValueError
-        if there is no such model or format, a file exists and ``force`` is not given, or MP4 is wanted and there is
-        nothing to write it with
+        if there is no such model or format, no map in ``d`` dimensions, a file exists and ``force`` is not given, or
+        MP4 is wanted and there is nothing to write it with
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -73,6 +75,8 @@ def check_animation(
         for name in formats:
             if (directory / f"{model}.{name}").exists() and not force:
                 raise ValueError(f"{directory / f'{model}.{name}'} exists: --force overwrites it")
+    if models and d > MAX_GRID_DIMENSIONS:
+        raise ValueError(f"animations need forecasts on a grid, and there is none over {d} dimensions: leave them out")
     if models and "mp4" in formats:
         _mp4_writer()
 
@@ -110,10 +114,9 @@ def animate(
         before any work is done, if there is no such model or format, no forecast of it to draw, a file exists, or MP4
         is wanted and there is nothing to write it with
     """
-    check_animation([model], list(result.gains), directory, formats=formats, force=force)
+    check_animation([model], list(result.gains), directory, result.domain.d, formats=formats, force=force)
     if not result.kept:
-        why = f"the domain has {result.domain.d} dimensions" if result.domain.d > 3 else "no forecasts were kept"
-        raise ValueError(f"nothing to animate: {why}, and animations need forecasts on a grid of up to 3 dimensions")
+        raise ValueError("nothing to animate: no forecasts were kept; evaluate with --keep-forecasts")
     write_mp4 = _mp4_writer() if "mp4" in formats else None
     directory.mkdir(parents=True, exist_ok=True)
     paths = {name: directory / f"{model}.{name}" for name in formats}

@@ -1,18 +1,17 @@
-"""Calibration: do forecasts get what they claim, cell by cell, window by window and in FDS?
+"""Calibration: do forecasts get what they claim, cell by cell and in FDS?
 
 References
 ----------
 .. [1] Dimitriadis, Gneiting & Jordan (2021), Stable reliability diagrams for probabilistic classifiers, PNAS 118.
 .. [2] Brehmer, Kraus, Gneiting, Herrmann & Marzocchi (2024), Enhancing the statistical evaluation of earthquake
    forecasts: an application to Italy, arXiv:2405.10712.
-.. [3] Czado, Gneiting & Held (2009), Predictive model assessment for count data, Biometrics 65:1254.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,17 +58,6 @@ class Reliability:
     discrimination: float
     uncertainty: float
     p_value: float
-
-
-@runtime_checkable
-class CountDistribution(Protocol):
-    """What ``scipy.stats.poisson(mu)`` and ``scipy.stats.nbinom(n, p)`` are."""
-
-    def cdf(self, k: Any, /) -> Any:
-        """Probability of at most k events."""
-
-    def pmf(self, k: Any, /) -> Any:
-        """Probability of k events."""
 
 
 def reliability(expected: ArrayLike, observed: ArrayLike, rng: np.random.Generator) -> Reliability:
@@ -136,38 +124,6 @@ def reliability(expected: ArrayLike, observed: ArrayLike, rng: np.random.Generat
         uncertainty=(best_constant + constant) / total,
         p_value=(1 + int((excess >= raw - corrected).sum())) / (RESAMPLES + 1),
     )
-
-
-def count_pit(observed: ArrayLike, forecast: ArrayLike | CountDistribution, rng: np.random.Generator) -> Array:
-    """Randomised probability integral transform of counts [3]_: uniform on [0, 1] if the forecasts are right.
-
-    U-shaped: the forecasts are too sure; a hump: not sure enough; a slope: they expect too few (up) or too many.
-
-    Parameters
-    ----------
-    observed : (W,) counts per window
-    forecast : (W, S) simulated counts, or a frozen count distribution of W parameters, such as
-        ``scipy.stats.poisson(mu)`` or ``scipy.stats.nbinom(n, p)``
-    rng : draws a place within the step that the distribution function makes at each count
-
-    Returns
-    -------
-    (W,) F(n − 1) + V·(F(n) − F(n − 1)), V uniform; for simulated counts, the rank among them with ties drawn by lot
-
-    Raises
-    ------
-    ValueError
-        if simulated counts are not (W, S)
-    """
-    counts = np.asarray(observed)
-    share = rng.uniform(size=len(counts))
-    if isinstance(forecast, CountDistribution):
-        return np.asarray(forecast.cdf(counts - 1) + share * forecast.pmf(counts))
-    simulated = np.asarray(forecast)
-    if simulated.ndim != 2 or len(simulated) != len(counts):
-        raise ValueError(f"simulated counts need one row per window, ({len(counts)}, S); got {simulated.shape}")
-    below, tied = (simulated < counts[:, None]).sum(axis=1), (simulated == counts[:, None]).sum(axis=1)
-    return np.asarray((below + share * (tied + 1)) / (simulated.shape[1] + 1))
 
 
 def claimed_fds(table: pd.DataFrame, *, overlap: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -40,6 +40,10 @@ MANY = 100_000
 """With more events every model is rejected, however small its misfit."""
 
 
+MOST_CELLS = 20_000_000
+"""Cells of all windows together whose forecasts and counts are held for their reliability: about 1 GB."""
+
+
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What the held-out events say of a model.
@@ -233,6 +237,8 @@ def _forecasts(
     """The table of windows, their events' density levels, and the reliability of all cells."""
     rows, levels, expected, observed = [], [], [], []
     planned = sum(len(batch) for _, batch in segments)
+    if grid is not None and planned * grid.cells > MOST_CELLS:
+        raise ValueError(f"{planned} windows of {grid.cells:,} cells are too many to hold: take a coarser --grid")
     for model, batch in segments:
         if not batch:
             continue

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from evaluation.comparison import LEVEL
 from evaluation.nulls import NULLS, NullResult
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LEVEL = 0.05
-"""A null is called rejected when its adjusted p-value is at most this."""
 
 UNITS = {
     "information gain": "nats per event",
@@ -73,9 +71,9 @@ def null_meanings(results: Sequence[NullResult]) -> list[str]:
     lines = []
     table = adjust(results)
     for null, part in table.groupby("null", sort=False):
-        rejected = part["benjamini_hochberg"] <= LEVEL
+        rejected = part["benjamini_hochberg"] <= 1 - LEVEL
         for chosen, meaning in (
-            (part[rejected], f"rejected at {100 * LEVEL:g} %: {NULLS[str(null)].claim}."),
+            (part[rejected], f"rejected at {100 * (1 - LEVEL):g} %: {NULLS[str(null)].claim}."),
             (part[~rejected], f"not rejected: what it keeps can explain the value ({NULLS[str(null)].keeps})."),
         ):
             if len(chosen):

@@ -33,8 +33,8 @@ FEWEST = 19
 
 BACKENDS = ("loky", "threading", "dask")
 
-Progress = Callable[[int, int], None]
-"""Called with (null worlds done, null worlds in all)."""
+Progress = Callable[[str, int, int], None]
+"""Called with (name of the null, null worlds done, null worlds in all)."""
 
 Values = dict[str, float]
 
@@ -117,7 +117,7 @@ def significance(
                     raise ValueError(f"world {b} of '{null}' has other values than the data: {', '.join(values)}")
                 kept.add(null, b, values)
                 if progress is not None:
-                    progress((k + 1) * B - len(missing) + done, len(worlds) * B)
+                    progress(null, (k + 1) * B - len(missing) + done, len(worlds) * B)
             seconds = time.perf_counter() - clock
             for name, value in observed.items():
                 drawn = tuple(kept.values[null, b][name] for b in range(B))

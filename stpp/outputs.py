@@ -86,18 +86,14 @@ def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = Fals
     """
     path = path.resolve()
     _check_run(path, force)
-    partial, text = path.with_name(f".{path.name}.partial"), json.dumps(identity, sort_keys=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system, however the process ends
-        except BlockingIOError:
-            raise ValueError(f"another process is at work on {path}: wait for it, or name another output") from None
+    partial, text = unfinished(path), json.dumps(identity, sort_keys=True)
+    with _locked(path) as lock:
         stamp = partial / "identity.json"
         try:
-            if partial.exists() and not (stamp.is_file() and stamp.read_text() == text):
-                shutil.rmtree(partial)
-            partial.mkdir(exist_ok=True)
-            stamp.write_text(text)
+            if not (stamp.is_file() and stamp.read_text() == text):
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                stamp.write_text(text)
             yield partial
             stamp.unlink()
             _take_place(partial, path)
@@ -106,13 +102,39 @@ def resumable_run(path: Path, identity: Mapping[str, Any], *, force: bool = Fals
                 shutil.rmtree(partial)  # a mistake before anything was done
             raise
         finally:
-            Path(lock.name).unlink()
+            lock.unlink()
+
+
+def unfinished(path: Path) -> Path:
+    """Where :func:`resumable_run` works until ``path`` is complete."""
+    return path.resolve().with_name(f".{path.resolve().name}.partial")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """The path of a lock that the system lets go of, however the process ends.
+
+    Raises
+    ------
+    ValueError
+        if another process holds it
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process is at work on {path}: wait for it, or name another output") from None
+            if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:  # not one just removed
+                yield lock
+                return
 
 
 def _take_place(directory: Path, path: Path) -> None:
     """Rename a finished directory, and only then remove what was there before."""
     if path.exists():
-        replaced = path.with_name(f".{os.getpid()}.{path.name}.replaced")
+        replaced = path.with_name(f".{os.getpid()}.replaced.{path.name}")
         path.rename(replaced)
         directory.rename(path)
         shutil.rmtree(replaced)

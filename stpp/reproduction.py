@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stpp.runs import OUTPUT, essence, read_again
+from stpp.runs import MANNERS, essence, read_again
 
 
 def run_again(manifest: Mapping[str, Any], output: Path) -> None:
@@ -21,13 +21,14 @@ def run_again(manifest: Mapping[str, Any], output: Path) -> None:
         if its events are gone or changed, it wrote no run directory, or the command fails
     """
     read_again(manifest)
-    if not any(word in OUTPUT or word.startswith("--output=") for word in manifest["argv"]):
+    if len(essence(manifest)["argv"]) == len([word for word in manifest["argv"] if word not in MANNERS]):
         raise ValueError("its command line names no output: run it again with -o RUN")
     words = [*essence(manifest)["argv"][1:], "--quiet", "-o", str(output)]
-    command = [sys.executable, "-c", "from cli import main; main()", *words]
+    command = [sys.executable, "-P", "-c", "from cli import main; main()", *words]
     done = subprocess.run(command, cwd=manifest["directory"], env=_environment(), capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"running it again failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
+        told = done.stderr.strip().splitlines()
+        raise ValueError(f"running it again failed: {told[-1] if told else f'exit code {done.returncode}'}")
 
 
 def compare_runs(one: Path, other: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import platform
+import re
 import resource
 import sys
 import time
@@ -33,9 +34,9 @@ TIE_POLICY = "events with the same time stamp share a history and never excite o
 ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
 """What to do about a fit that stopped before it met its tolerance."""
 
-OUTPUT = ("-o", "--output")
+OUTPUT = ("-o", "--output", "--animate", "--images")
 MANNERS = ("--force", "--quiet", "--json")
-"""Options that say where results go and how they are told, and change nothing in them."""
+"""Options, with a value and without, that say what is written where and how it is told, and change no result."""
 
 RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-learn", "xarray")
 
@@ -143,7 +144,7 @@ def essence(manifest: Mapping[str, Any]) -> dict[str, Any]:
     for word in words:
         if word in OUTPUT:
             next(words, None)
-        elif word not in MANNERS and not word.startswith("--output="):
+        elif word not in MANNERS and not re.match(r"-o|(--output|--animate|--images)=", word):
             kept.append(word)
     described = itertools.takewhile(lambda item: item[0] != "directory", manifest.items())
     return {**dict(described), "argv": kept}

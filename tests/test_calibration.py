@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
-from evaluation.calibration import claimed_fds, count_pit, reliability
+from evaluation.calibration import claimed_fds, reliability
 
 
 def forecasts(rng: np.random.Generator, windows: int = 20, cells: int = 100) -> np.ndarray:
@@ -121,31 +121,6 @@ def test_same_seed_same_band() -> None:
 def test_what_cannot_be_judged_is_an_error(expected: list[float], observed: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         reliability(expected, observed, np.random.default_rng(0))
-
-
-def test_count_pit_is_uniform_for_the_right_distribution_and_bent_for_a_narrow_one() -> None:
-    rng = np.random.default_rng(4)
-    size, share = 4.0, 0.4  # negative binomial of mean 6 and variance 15
-    counts = rng.negative_binomial(size, share, 3000)
-    right = count_pit(counts, stats.nbinom(size, share), rng)
-    narrow = count_pit(counts, stats.poisson(np.full(3000, 6.0)), rng)
-    simulated = count_pit(counts, rng.negative_binomial(size, share, (3000, 50)), rng)
-    assert stats.kstest(right, "uniform").pvalue > 0.01
-    assert stats.kstest(simulated, "uniform").pvalue > 0.01
-    assert stats.kstest(narrow, "uniform").pvalue < 1e-6
-    assert np.mean((narrow < 0.1) | (narrow > 0.9)) > 0.3  # U-shaped: too sure
-
-
-def test_count_pit_by_hand() -> None:
-    rng = np.random.default_rng(5)
-    # a count of 0 under Poisson(1) takes (0, e⁻¹); among simulations 0, 0, 1 it ties with two: (0, 3/4)
-    exact = count_pit(np.zeros(4000, dtype=int), stats.poisson(1.0), rng)
-    assert exact.min() >= 0
-    assert exact.max() == pytest.approx(math.exp(-1), abs=1e-3)
-    ranked = count_pit(np.zeros(4000, dtype=int), np.tile([0, 0, 1], (4000, 1)), rng)
-    assert ranked.max() == pytest.approx(0.75, abs=1e-3)
-    with pytest.raises(ValueError, match=r"one row per window, \(2, S\)"):
-        count_pit([1, 2], np.ones((3, 5)), rng)
 
 
 def fds_table(claimed: np.ndarray, realised: np.ndarray, weight: np.ndarray, model: str) -> pd.DataFrame:
