@@ -504,7 +504,8 @@ def evaluate(
             session.animate(result, animate, images, force=again)
             title = f"Forecasts of {source.path.name}"
             write_report(result, directory, title=title, manifest=essence(description), nulls=tested)
-            save_nulls(tested, directory / "nulls.json")
+            if tested:
+                save_nulls(tested, directory / "nulls.json")
             save_result(result, directory, keep_forecasts=keep_forecasts)
             session.record(directory, description, source, cost=result.cost.to_dict(orient="index"))
     text = "\n".join([leaderboard(result), *(["", *null_lines(tested)] if tested else [])])

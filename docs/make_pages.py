@@ -81,7 +81,7 @@ def speed_rows() -> list[tuple[str, str, str]]:
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min", "nulls.py"))
     for row in measured("interaction", job="knox test", tool="stpp"):
         what = f"Knox test of {int(row['n']):,} events, {row['permutations']} permutations"
-        rows.append((what, f"{float(row['seconds']):.2g} s, {row['peak_memory_mb']} MB", "interaction.py"))  # noqa: PERF401
+        rows.append((what, f"{float(row['seconds']):.2g} s, {row['peak_memory_mb']} MB", "interaction.py"))
     for row in measured("backtest", model="all"):
         what = f"backtest of three models, {row['windows']} daily windows, {int(row['events']):,} events"
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min, {row['peak_memory_mb']} MB", "backtest.py"))

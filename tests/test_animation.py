@@ -97,7 +97,7 @@ def test_what_cannot_be_animated_is_said_before_any_work(tmp_path: Path, monkeyp
     with pytest.raises(ValueError, match="no forecasts were kept"):
         animate(run(None), "uniform", tmp_path)
     (tmp_path / "high").mkdir()
-    with pytest.raises(ValueError, match="the domain has 4 dimensions"):
+    with pytest.raises(ValueError, match="none over 4 dimensions"):
         animate(run(tmp_path / "high", d=4), "uniform", tmp_path)
     (tmp_path / "uniform.gif").write_text("mine")
     with pytest.raises(ValueError, match="exists"):

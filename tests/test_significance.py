@@ -84,7 +84,7 @@ def test_processes_give_the_same_and_report_progress() -> None:
     events, nulls, told = no_signal(1), ["time-shuffle", "rotate"], []
     near = Knox(0.1, 1.0)  # other processes cannot import what a test file defines
     alone = significance(near, events, nulls, CONTEXT, B=19, jobs=1)
-    shared = significance(near, events, nulls, CONTEXT, B=19, jobs=2, progress=lambda k, n: told.append((k, n)))
+    shared = significance(near, events, nulls, CONTEXT, B=19, jobs=2, progress=lambda _, k, n: told.append((k, n)))
     assert shared == alone
     assert told == [(k, 38) for k in range(1, 39)]
 
