@@ -67,23 +67,36 @@ def null_table(results: Sequence[NullResult]) -> tuple[list[str], list[list[str]
 
 
 def null_meanings(results: Sequence[NullResult]) -> list[str]:
-    """What the table shows: a sentence per null, two where its results differ; then what p and q are."""
+    """What the table shows: a sentence per null, more where its results differ; then what p and q are."""
     lines = []
     table = adjust(results)
     for null, part in table.groupby("null", sort=False):
-        rejected = part["benjamini_hochberg"] <= 1 - LEVEL
-        for chosen, meaning in (
-            (part[rejected], f"rejected at {100 * (1 - LEVEL):g} %: {NULLS[str(null)].claim}."),
-            (part[~rejected], f"not rejected: what it keeps can explain the value ({NULLS[str(null)].keeps})."),
-        ):
-            if len(chosen):
-                names = "" if len(chosen) == len(part) else f" ({', '.join(chosen['statistic'])})"
-                lines.append(f"{null}{names}: {meaning}")
+        for finding, chosen in findings(part).items():
+            names = "" if len(chosen) == len(part) else f" ({', '.join(chosen['statistic'])})"
+            meaning = {
+                "rejected": f"rejected at {100 * (1 - LEVEL):g} %: {NULLS[str(null)].claim}.",
+                "too few": f"no null world reached the value, but {part['B'].max()} are too few to reject at "
+                f"{100 * (1 - LEVEL):g} % among so many tests: take a larger -B.",
+                "not rejected": f"not rejected: what it keeps can explain the value ({NULLS[str(null)].keeps}).",
+            }[finding]
+            lines.append(f"{null}{names}: {meaning}")
     if len(results):
         over = "" if len(results) == 1 else f"; q: Benjamini–Hochberg over these {len(results)}"
         smallest = f"{1 / (1 + int(table['B'].max())):.3g}"
         lines.append(f"p: share of {table['B'].max()} null worlds and the data that reach it, {smallest} at best{over}")
     return lines
+
+
+def findings(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of :func:`adjust` by what they show, empty kinds left out.
+
+    ``rejected``, ``not rejected``, and ``too few``: no null world reached the value, and still there are too few of
+    them to reject among so many tests.
+    """
+    rejected = table["benjamini_hochberg"] <= 1 - LEVEL
+    smallest = table["p_value"] <= 1 / (table["B"] + 1)
+    kinds = {"rejected": rejected, "too few": ~rejected & smallest, "not rejected": ~rejected & ~smallest}
+    return {kind: table[rows] for kind, rows in kinds.items() if rows.any()}
 
 
 def null_lines(results: Sequence[NullResult]) -> list[str]:

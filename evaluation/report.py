@@ -209,7 +209,7 @@ def _scored(result: BacktestResult) -> list[str]:
 
 def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullResult]) -> list[str]:
     """What a reader must know, in a few sentences, the most important one first."""
-    from evaluation.families import adjust
+    from evaluation.families import adjust, findings
 
     reference, level = result.plan.reference, f"{100 * LEVEL:g}\u00a0%"
     others = {name: result.gains[name] for name in result.summary().index if name != reference}
@@ -242,14 +242,13 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         else f"No difference between models is real after Holm's correction over {count}."
     )
     if nulls:
+        said = {"rejected": "above what the", "too few": "reached by none of the too few", "not rejected": "not above what the"}
         for statistic, tested in adjust(nulls).groupby("statistic", sort=False):
-            above = tested["benjamini_hochberg"] <= 1 - LEVEL
-            said = [
-                f"{how} what the null worlds of {_listed(list(chosen['null']))} give"
-                for how, chosen in (("above", tested[above]), ("not above", tested[~above]))
-                if len(chosen)
+            told = [
+                f"{said[kind]} null worlds of {_listed(list(chosen['null']))}{'' if kind == 'too few' else ' give'}"
+                for kind, chosen in findings(tested).items()
             ]
-            lines.append(f"{statistic}: {'; '.join(said)} ({100 * (1 - LEVEL):g} %, Benjamini–Hochberg).")
+            lines.append(f"{statistic}: {'; '.join(told)} ({100 * (1 - LEVEL):g} %, Benjamini–Hochberg).")
     return lines
 
 

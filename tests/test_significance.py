@@ -355,6 +355,18 @@ def test_the_table_says_what_each_null_keeps() -> None:
     assert null_table([])[1] == null_meanings([]) == []
 
 
+def test_too_few_worlds_are_no_acquittal() -> None:
+    """With 19 worlds p is 0.05 at best; over two tests of which one fails nothing can be rejected."""
+    reached, missed = results()[0], replace(results()[0], null="background", observed=-9.0)
+    assert reached.p_value == 0.05
+    told = null_meanings([reached, missed])
+    assert told[0] == (
+        "time-shuffle: no null world reached the value, but 19 are too few to reject at 5 % among so many tests: "
+        "take a larger -B."
+    )
+    assert told[1].startswith("background: not rejected")
+
+
 def test_pictures() -> None:
     ax = plot_null(results()[0])
     assert ax.get_title(loc="left") == "time-shuffle keeps 12 %\np = 0.05 (19 worlds)"
