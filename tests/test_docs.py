@@ -19,7 +19,8 @@ mpl.use("Agg")
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [README, (ROOT / "docs" / "guide.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()]
+PLACES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "fds.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [place.read_text() for place in PLACES]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,8 @@ def test_every_command_in_the_pages_is_one():
 
 
 def test_every_link_leads_somewhere():
-    for page, folder in zip(PAGES, [ROOT, ROOT / "docs", ROOT], strict=True):
-        for target in re.findall(r"\]\(([^)#]+)\)", page):
+    for page, folder in zip(PAGES, [place.parent for place in PLACES], strict=True):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page):
             assert target.startswith("http") or (folder / target).exists(), target
 
 
