@@ -242,7 +242,11 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         else f"No difference between models is real after Holm's correction over {count}."
     )
     if nulls:
-        said = {"rejected": "above what the", "too few": "reached by none of the too few", "not rejected": "not above what the"}
+        said = {
+            "rejected": "above what the",
+            "too few": "reached by none of the too few",
+            "not rejected": "not above what the",
+        }
         for statistic, tested in adjust(nulls).groupby("statistic", sort=False):
             told = [
                 f"{said[kind]} null worlds of {_listed(list(chosen['null']))}{'' if kind == 'too few' else ' give'}"
