@@ -107,9 +107,12 @@ def test_within_author_keeps_each_authors_times_and_places() -> None:
     assert (moves(world, events) != 0).mean() > 0.9
 
 
-def test_one_author_makes_within_author_a_time_shuffle() -> None:
-    events = posts(authors=1)
-    np.testing.assert_array_equal(draw("within-author", events).x, draw("time-shuffle", events).x)
+@pytest.mark.parametrize("null", ["within-author", "rotate"])
+def test_one_author_is_as_none(null: str) -> None:
+    alone, unknown = draw(null, posts(authors=1)), draw(null, replace(posts(), author=None, authors=()))
+    np.testing.assert_array_equal(alone.x, unknown.x)
+    np.testing.assert_array_equal(alone.t, unknown.t)
+    assert not np.array_equal(alone.x, draw("time-shuffle", posts()).x)
 
 
 def test_within_window_moves_no_post_to_another_window() -> None:
@@ -210,8 +213,9 @@ def test_analysed_leaves_out_what_no_backtest_sees() -> None:
 
 
 def test_refusals_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="rotate shifts authors against each other"):
-        draw("rotate", posts(authors=1))
+    here = posts(authors=1)
+    with pytest.raises(ValueError, match="rotate shifts authors or places against each other, and here is only one"):
+        draw("rotate", replace(here, x=np.full_like(here.x, 0.5)))
     with pytest.raises(ValueError, match="lie outside the analysed domain or span"):
         draw("time-shuffle", posts(), context=replace(CONTEXT, span=Window(0, 20)))
     with pytest.raises(ValueError, match="no events to make 'background' worlds of"):
