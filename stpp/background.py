@@ -90,7 +90,7 @@ class KernelMixture:
         total = float(intervals.sum())
         out = np.full(grid.shape, self.uniform * total / grid.cells)
         for decay, bandwidth, share in zip(self.decays, self.bandwidths, self.shares, strict=True):
-            weights, lost = _interval_weights(history.t, history.weight, intervals, decay)
+            weights, lost = interval_weights(history.t, history.weight, intervals, decay)
             running = DecayedField(self.box, 0.0, bandwidth)
             mass = self.box.kernel_mass(history.x, bandwidth)
             running.advance(history.t, history.x, weights * history.weight / mass, 0.0)
@@ -139,7 +139,7 @@ def _totals_after(t: Array, weight: Array, decay: float) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _interval_weights(t: Array, weight: Array, intervals: Array, decay: float) -> tuple[Array, float]:
+def interval_weights(t: Array, weight: Array, intervals: Array, decay: float) -> tuple[Array, float]:
     """Time-integrated share of each event per unit weight, and the integral with nothing to spread it on.
 
     C_j = I_j/W_j + e^{−β(t_{j+1} − t_j)} C_{j+1}, W_j the decayed total weight just after event j.

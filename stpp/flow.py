@@ -8,8 +8,8 @@ all evidence says together, with its uncertainty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,9 @@ from scipy.stats import chi2
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField
+
+APART = 1000.0
+"""Time constants after which a decayed sum is exactly 0 in a float64: what keeps separate histories in one field."""
 
 
 def snapshots(events: Events, ends: Array, frame: float, grid: Grid, bandwidth: float) -> Array:
@@ -35,12 +38,14 @@ def snapshots(events: Events, ends: Array, frame: float, grid: Grid, bandwidth: 
         weight of its events
     """
     out = np.zeros((len(ends), *grid.shape))
+    kernels = DecayedField(grid.box, 1.0, bandwidth)
     for k, end in enumerate(ends):
         new = events.between(Window(end - frame, end))
         if len(new):
-            field = DecayedField(grid.box, 0.0, bandwidth)
-            field.advance(new.t, new.x, new.weight / grid.box.kernel_mass(new.x, bandwidth), end)
-            out[k] = field.cell_means(grid) * grid.cell_volume
+            now = APART * k  # so long after the last frame that nothing is left of it
+            weight = new.weight / grid.box.kernel_mass(new.x, bandwidth)
+            kernels.advance(np.full(len(new), now), new.x, weight, now)
+            out[k] = kernels.cell_means(grid) * grid.cell_volume
     return out
 
 
@@ -151,6 +156,74 @@ class Flow:
         fields = [map_coordinates(f, index, order=1, mode="nearest") for f in (*self.velocity, error, self.growth)]
         d = self.grid.box.d
         return np.stack(fields[:d], axis=1), fields[d], fields[d + 1]
+
+
+KEPT_PAIRS = 200
+"""Pairs of frames whose evidence an estimator keeps, for the flows that share them."""
+
+PairEstimator = Callable[[Array, Array, float], Evidence]
+"""(before, after, dispersion Σw²/Σw) → what two consecutive snapshots say."""
+
+
+@dataclass(frozen=True, eq=False)
+class FlowEstimator:
+    """Flows from events: snapshots of the last frames, what each pair of them says, and all of it together.
+
+    Parameters
+    ----------
+    grid : of the snapshots and the flow
+    frame : days per frame
+    frames : the history window; no more of the past feeds a flow
+    bandwidth : of the snapshots, map units
+    momentum : weight of a pair of frames relative to the next one, in (0, 1]
+    speed, pace : prior standard deviations of velocity and growth, see :meth:`Flow.solve`
+    weighted : whether events count by their importance
+    pair : the estimator of one pair
+    """
+
+    grid: Grid
+    frame: float
+    frames: int
+    bandwidth: float
+    momentum: float
+    speed: float
+    pace: float
+    weighted: bool
+    pair: PairEstimator
+    _known: dict[float, Evidence] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def reach(self) -> float:
+        """Days of history that a flow is estimated from."""
+        return self.frame * self.frames
+
+    def flow(self, events: Events, time: float) -> Flow:
+        """The flow at ``time`` from the events in the history window before it.
+
+        Parameters
+        ----------
+        events : in the grid's box; always of the same history, since pairs of frames that flows share are kept
+        time : days; frames are counted back from it
+        """
+        recent = events.between(Window(time - self.reach, time))
+        if not self.weighted:
+            recent = replace(recent, weight=np.ones(len(recent)))
+        ends = time - self.frame * np.arange(self.frames)[::-1]
+        known = self._known
+        missing = [k for k in range(1, self.frames) if ends[k] not in known]
+        first = missing[0] - 1 if missing else self.frames - 1
+        maps = snapshots(recent, ends[first:], self.frame, self.grid, self.bandwidth)
+        for k in missing:
+            both = recent.between(Window(ends[k] - 2 * self.frame, ends[k])).weight
+            dispersion = float((both**2).sum() / both.sum()) if both.sum() > 0 else 1.0
+            known[ends[k]] = self.pair(maps[k - 1 - first], maps[k - first], dispersion)
+        pairs = [known[end] for end in ends[1:]]
+        while len(known) > KEPT_PAIRS:
+            del known[next(iter(known))]
+        weights = self.momentum ** np.arange(len(pairs))[::-1]
+        evidence = Evidence.pooled(pairs, weights, self.grid)
+        density = maps[-1] / (self.grid.cell_volume * self.frame)
+        return Flow.solve(evidence, self.grid, time, self.frame, density, speed=self.speed, pace=self.pace)
 
 
 def _derivative(field: Array, axis: int, step: float) -> Array:

@@ -6,15 +6,16 @@ from typing import Any
 
 from stpp.domain import Box
 from stpp.intensity import IntensityModel
+from stpp.models.drift import DriftField
 from stpp.models.hawkes import Hawkes
 from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
 
 MODELS: dict[str, type[IntensityModel]] = {
-    model.name: model for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes)
+    model.name: model for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField)
 }
 
-__all__ = ["MODELS", "DecayingKDE", "Hawkes", "HistoricalAverage", "Uniform", "make_models"]
+__all__ = ["MODELS", "DecayingKDE", "DriftField", "Hawkes", "HistoricalAverage", "Uniform", "make_models"]
 
 
 def make_models(

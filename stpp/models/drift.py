@@ -1,0 +1,43 @@
+"""The drift field: density that moves as weather does, its velocity measured by local least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from stpp.domain import Array
+from stpp.flow import Evidence
+from stpp.models.flow import FlowModel
+from stpp.motion import drift_evidence
+from stpp.tuning import Between, Space
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DriftField(FlowModel):
+    """A decaying KDE, part of which drifts along a velocity field: density Lucas–Kanade with growth.
+
+    Parameters
+    ----------
+    smoothing : standard deviation of the window that shares one velocity, in bandwidths of the snapshots
+    """
+
+    name: ClassVar[str] = "drift"
+    summary_line: ClassVar[str] = "a decaying KDE whose recent posts drift along the velocity that snapshots show"
+
+    smoothing: float = 2.0
+
+    def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
+        """Local least squares on the continuity equation, :func:`stpp.motion.drift_evidence`."""
+        return drift_evidence(
+            before,
+            after,
+            self.flow_grid,
+            frame=self.frame,
+            bandwidth=self.snapshot_bandwidth,
+            window=self.smoothing * self.snapshot_bandwidth,
+            dispersion=dispersion,
+        )
+
+    def pair_space(self) -> Space:
+        """The window from narrower than the kernel to much wider."""
+        return {"smoothing": Between(0.7, 4.0, log=True)}

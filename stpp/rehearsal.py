@@ -1,0 +1,116 @@
+"""Rehearsals: what a further component would have added to a density's forecasts of the training past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stpp.background import KernelMixture, component_density
+from stpp.domain import Array, Box
+from stpp.events import Events, Window
+from stpp.fitting import BURN_IN, LEAST_UNIFORM, concave_weights
+
+STAGES = 3
+"""Parts, each spread over the whole time, after which a bad trial may be given up."""
+
+CARRIED_EVENTS = 2_000_000
+"""What one trial may cost, in events of all histories, while there are at least ``FEWEST`` windows."""
+
+HISTORY = 20
+"""Forecast horizons of history that a trial is expected to look at."""
+
+FEWEST, MOST = 12, 200
+"""Windows of a rehearsal."""
+
+TARGETS = 20_000
+"""Events that are forecast in a rehearsal; more only cost time."""
+
+DensityAt = Callable[[Array, Array, Events], Array]
+"""(n,) sorted times, (n, d) places and the history → (n,) density."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rehearsal:
+    """Forecasts of past windows, each issued at its start from what was known then.
+
+    Parameters
+    ----------
+    past : the history
+    issue : (n,) the start of the window that each target event fell in, sorted
+    x, weight : (n, d), (n,) the targets' places, and importance with mean 1
+    stage : (n,) at which stage a target is looked at
+    columns : (n, C + 1) the densities that are there already: the components and the uniform
+    """
+
+    past: Events
+    issue: Array
+    x: Array
+    weight: Array
+    stage: NDArray[np.int64]
+    columns: Array
+
+    @classmethod
+    def of(cls, past: Events, window: Window, mixture: KernelMixture, horizon: float) -> Rehearsal:
+        """Windows of length ``horizon`` counted from the window's start, spread over it after a burn-in."""
+        first = max(int(np.searchsorted(past.t, window.start)), int(BURN_IN * len(past)))
+        number = np.floor((past.t[first:] - window.start) / horizon).astype(np.int64)
+        number = number[number > 0]  # a window that the burn-in ends in is as good as the others, but for the first
+        occupied = np.unique(number)
+        per_window = len(past) / max(past.t[-1] - past.t[0], horizon) * horizon * HISTORY
+        most = int(np.clip(CARRIED_EVENTS / per_window, FEWEST, MOST))
+        if len(occupied) > most:
+            occupied = occupied[np.linspace(0, len(occupied) - 1, most).round().astype(int)]
+        rows = len(past) - len(number) + np.flatnonzero(np.isin(number, occupied))
+        rows = rows[:: max(1, -(-len(rows) // TARGETS))]
+        number = np.floor((past.t[rows] - window.start) / horizon).astype(np.int64)
+        issue, x, weight = window.start + number * horizon, past.x[rows], past.weight[rows]
+        weight = np.ones(len(rows)) if weight.sum() == 0 else weight / weight.mean()
+        columns = np.full((len(rows), len(mixture.decays) + 1), 1 / mixture.box.volume)
+        for k, (decay, bandwidth) in enumerate(zip(mixture.decays, mixture.bandwidths, strict=True)):
+            columns[:, k] = component_density(past, issue, x, decay, bandwidth, mixture.box)
+        stage = np.searchsorted(occupied, number) % STAGES
+        return cls(past, issue, x, weight, stage, columns)
+
+    def __len__(self) -> int:
+        return len(self.issue)
+
+    def gains(self, density: DensityAt, box: Box, score: str) -> Iterator[float]:
+        """Gain of the best mixture with one more component over the best without, after more and more windows.
+
+        Parameters
+        ----------
+        score : ``log-score``, nats per event, or ``fds``, which is improper
+        """
+        column = np.full(len(self), np.nan)
+        for stage in range(STAGES):
+            now = np.flatnonzero(self.stage == stage)
+            if len(now) == 0:
+                continue
+            column[now] = density(self.issue[now], self.x[now], self.past)
+            rows = np.flatnonzero(self.stage <= stage)
+            _, _, before, after = self.solve(column, rows)
+            weight = self.weight[rows]
+            gained = np.log(after / before) if score == "log-score" else (after - before) * box.volume
+            yield float(weight @ gained / weight.sum())
+
+    def shares(self, density: DensityAt) -> tuple[Array, float]:
+        """(C + 1,) shares with one more component, its own last (the rest is uniform), and the gain in nats."""
+        column = density(self.issue, self.x, self.past)
+        shares, _, before, after = self.solve(column, np.arange(len(self)))
+        return shares, float(self.weight @ np.log(after / before))
+
+    def solve(self, column: Array, rows: NDArray[np.int64]) -> tuple[Array, Array, Array, Array]:
+        """Shares with and without one more component that maximise the log score, and both densities at the targets."""
+        weight, still = self.weight[rows], self.columns[rows]
+        both = np.column_stack([still[:, :-1], column[rows], still[:, -1]])
+        found = []
+        for columns in (still, both):
+            fit = concave_weights(columns, np.full(columns.shape[1], weight.sum()), weight)
+            shares = (1 - LEAST_UNIFORM) * fit.weights / fit.weights.sum()
+            shares[-1] += LEAST_UNIFORM
+            found.append((shares[:-1], columns @ shares))
+        (alone, before), (shares, after) = found
+        return shares, alone, before, after
