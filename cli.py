@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evaluation.plan import Plan
     from stpp.domain import Box
     from stpp.intensity import IntensityModel
-    from stpp.runs import Source
+    from stpp.manifest import Source
 
 DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 PATH = click.Path(path_type=Path)
@@ -83,7 +83,7 @@ class Session:
 
     def read(self, path: Path, reading: dict[str, Any]) -> Source:
         """The events of a file; the user is told which rows of it could not be used."""
-        from stpp.runs import read_source
+        from stpp.manifest import read_source
 
         source = read_source(path, reading)
         if source.rejects is not None:
@@ -94,21 +94,21 @@ class Session:
 
     def describe(self, source: Source, **settings: Any) -> dict[str, Any]:
         """All that the results depend on, for the manifest."""
-        from stpp.runs import describe_run
+        from stpp.manifest import describe_run
 
         return describe_run(self.argv, self.seed, source, settings)
 
     def record(self, directory: Path, description: dict[str, Any], source: Source, **measured: Any) -> None:
         """Put the manifest into a run directory."""
-        from stpp.runs import write_manifest
+        from stpp.manifest import write_manifest
 
         write_manifest(directory, description, source, self.started, **measured)
 
     @contextmanager
     def resumable(self, output: Path | None, description: dict[str, Any]) -> Iterator[Path | None]:
         """The working directory of a long run, which goes on where an interrupted one of the same command stopped."""
+        from stpp.manifest import essence
         from stpp.outputs import resumable_run
-        from stpp.runs import essence
 
         if output is None:
             yield None
@@ -267,7 +267,17 @@ HAWKES = stack(
     click.option("--kernel", type=click.Choice(["dictionary", "exponential"]), help="hawkes: many kernels, or one."),
     click.option("--productivity", metavar="MARK", help="hawkes: events trigger more, the larger this mark."),
 )
-
+FLOW = stack(
+    click.option(
+        "--frame", type=_duration, metavar="DURATION", help="Flows: length of a snapshot; learned if not given."
+    ),
+    click.option("--history-window", type=int, metavar="N", help="Flows: frames behind each; learned if not given."),
+    click.option(
+        "--trials", type=click.IntRange(0), metavar="N", help="Flows: sets of parameters tried.  [default: 40]"
+    ),
+    click.option("--tuning-seconds", type=float, metavar="S", help="Flows: stop trying after so long."),
+    click.option("--tune", type=click.Choice(["log-score", "fds"]), help="Flows: what is learned; fds is improper."),
+)
 
 CONTEST = stack(
     click.option("--train-start", metavar="DATE", help="Training starts; earlier events are history only."),
@@ -286,7 +296,6 @@ CONTEST = stack(
     ),
     GRID,
     BOX,
-    HAWKES,
     click.option("--zoom", type=_box, metavar="LO,HI,…", help="Score events in this box only; training sees all."),
     click.option("--refit", type=int, metavar="K", help="Fit anew every K windows; only once by default."),
     click.option("--reference", default="historical-average", show_default=True, help="Gain is measured against it."),
@@ -316,6 +325,22 @@ def reads_events(function: Callable[..., None]) -> Any:
         function(session, session.read(events, {"time": time, "coords": coords, "weight": weight}), **rest)
 
     return reader
+
+
+def sets_models(*stacks: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Give a verb options of models, as one ``options``."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def inner(*args: Any, **values: Any) -> None:
+            function(*args, options={name: values.pop(name) for name in names}, **values)
+
+        before = len(getattr(inner, "__click_params__", []))
+        stacked = stack(*stacks)(inner)
+        names = [param.name for param in stacked.__click_params__[before:]]
+        return stacked
+
+    return decorate
 
 
 @verb
@@ -375,9 +400,17 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 @DATES
 @BOX
 @click.option("--horizon", type=_duration, metavar="DURATION", help="Learn to look so far ahead.  [default: 1d]")
-@HAWKES
+@sets_models(HAWKES, FLOW)
 @click.option("--parents", is_flag=True, help="Hawkes: write each event's probable parent to RUN/parents.parquet.")
-def fit(session: Session, source: Source, model: str, output: Path | None, parents: bool, **settings: Any) -> None:
+def fit(
+    session: Session,
+    source: Source,
+    model: str,
+    output: Path | None,
+    parents: bool,
+    options: dict[str, Any],
+    **settings: Any,
+) -> None:
     """Fit a model ('stpp models' lists them) and print its summary.
 
     Events before --start are not scored by the fit, but count as history.
@@ -386,12 +419,14 @@ def fit(session: Session, source: Source, model: str, output: Path | None, paren
         raise click.UsageError("--parents is for 'fit hawkes' with -o RUN")
     from stpp.declustering import write_parents
     from stpp.outputs import new_run
-    from stpp.runs import fit_facts, train
+    from stpp.runs import fit_facts, train, write_trials
 
     with new_run(output, force=session.force) if output else nullcontext() as directory:
-        fitted, window, notes = train(model, source.events, **settings)
+        options |= {"seed": session.seed, "progress": session.progress("trial")}
+        fitted, window, notes = train(model, source.events, **settings, **options)
         if directory:
             fitted.save(directory)
+            write_trials(directory / "trials.csv", fitted)
             settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
             session.record(directory, session.describe(source, **settings), source)
             if parents:
@@ -399,6 +434,53 @@ def fit(session: Session, source: Source, model: str, output: Path | None, paren
     session.log(*notes)
     assert fitted.result is not None, "every fit reports"
     session.show(fit_facts(fitted), fitted.result.summary(f"{model} fitted to {source.path}"))
+
+
+@verb
+@reads_events
+@click.option("--model", default="drift", show_default=True, help="drift or transport.")
+@click.option("--step", type=_duration, default="1d", show_default=True, help="From one flow to the next.")
+@DATES
+@BOX
+@sets_models(FLOW)
+@click.option("--animate", is_flag=True, help="Animate the density and its arrows too.")
+@click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for pages, numbers and the animation.")
+def flow(
+    session: Session,
+    source: Source,
+    model: str,
+    step: float,
+    animate: bool,
+    output: Path | None,
+    options: dict[str, Any],
+    **settings: Any,
+) -> None:
+    """Where does discourse move, gather, spread, grow and fade? One flow per step, each from the posts before it.
+
+    With -o RUN: a page per flow, all numbers in RUN/flow.nc, a summary in RUN/flows.csv, the model and its trials.
+    """
+    from stpp.flow_pages import animate_flows, write_pages
+    from stpp.flow_report import flow_facts, flow_lines
+    from stpp.outputs import new_run
+    from stpp.runs import flows_of, train, write_trials
+
+    if animate and not output:
+        raise click.UsageError("--animate needs -o RUN")
+    options |= {"seed": session.seed, "progress": session.progress("trial")}
+    with new_run(output, force=session.force) if output else nullcontext() as directory:
+        fitted, window, notes = train(model, source.events, horizon=step, **settings, **options)
+        flows, smoothness, title = flows_of(fitted, source.events, window)
+        if directory:
+            fitted.save(directory)
+            write_trials(directory / "trials.csv", fitted)
+            write_pages(flows, source.events, directory, title, smoothness, progress=session.progress("page"))
+            if animate:
+                animate_flows(flows, source.events, directory, title)
+            session.record(directory, session.describe(source, box=fitted.domain.to_list()), source)
+    session.log(*notes)
+    facts = [flow_facts(one, source.events, window=smoothness) for one in flows]
+    lines = [f"{one['time'][:16].replace('T', ' ')}  " + "; ".join(flow_lines(one)) for one in facts]
+    session.show({"model": model, "flows": facts}, "\n".join(lines))
 
 
 @verb
@@ -446,6 +528,7 @@ def forecast(
 @reads_events
 @click.option("--models", required=True, type=_names, metavar="A,B,…", help="Models to compare.")
 @CONTEST
+@sets_models(HAWKES, FLOW)
 @click.option("--nulls", type=_names, default="", metavar="all|A,B,…", help="Test the gains against these nulls.")
 @SHUFFLES
 @click.option("--keep-forecasts", is_flag=True, help="Write every forecast, not only those that the report shows.")
@@ -478,25 +561,24 @@ def evaluate(
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import open_store, plan_record, save_nulls, save_result
     from evaluation.significance import check_request
+    from stpp.manifest import essence
     from stpp.outputs import unfinished
-    from stpp.runs import essence
 
     if (animate or keep_forecasts) and not output:
         raise click.UsageError("--animate and --keep-forecasts need -o RUN")
-    plan, contenders = set_up(source.events, models, **contest)
+    plan, contenders = set_up(source.events, models, seed=session.seed, **contest)
     again = session.force or (output is not None and unfinished(output).exists())
     check_animation(animate, list(contenders), images, source.events.d, force=again)
-    learners = [name for name in contenders if name not in ("uniform", plan.reference)]
+    learning = {name: model for name, model in contenders.items() if name != "uniform" or name == plan.reference}
     if nulls:
         check_request(nulls := _nulls(nulls), B, backend, scheduler)
-        if not learners:
+        if len(learning) == 1:
             raise click.UsageError("--nulls tests models that learn from the past: name one beside the reference")
     domain = contenders[plan.reference].domain.to_list()
     description = session.describe(source, plan=plan_record(plan), box=domain, models=list(contenders))
     with session.resumable(output, description) as directory:
         store, rng = open_store(directory) if directory else None, np.random.default_rng(session.seed)
         result = backtest(source.events, contenders, plan, rng=rng, progress=session.progress(), store=store)
-        learning = {name: model for name, model in contenders.items() if name in (plan.reference, *learners)}
         journal = store.directory / "nulls.jsonl" if store else None
         how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "journal": journal}
         tested = session.test(source, nulls, "information-gain", learning, plan, **how) if nulls else []
@@ -523,6 +605,7 @@ def evaluate(
 @click.option("--distance", type=float, help="knox: map units that count as near; the closest 1 % of pairs by default.")
 @click.option("--delay", type=_duration, metavar="DURATION", help="knox: time that counts as near; likewise.")
 @CONTEST
+@sets_models(HAWKES, FLOW)
 @SHUFFLES
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the values and their picture.")
 def null(
@@ -547,7 +630,7 @@ def null(
     from evaluation.plan import set_up
     from evaluation.runs import save_nulls
 
-    plan, models = set_up(source.events, [model], **contest)
+    plan, models = set_up(source.events, [model], seed=session.seed, **contest)
     description = session.describe(source, statistic=statistic, B=B)
     with session.resumable(output, description) as directory:
         how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "distance": distance, "delay": delay}
@@ -598,7 +681,7 @@ def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) 
     """Write the report of an evaluation anew, and animate its forecasts."""
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import load_nulls, load_result
-    from stpp.runs import essence
+    from stpp.manifest import essence
 
     result, manifest = load_result(run)
     title = f"Forecasts of {Path(manifest['input']['path']).name}"
@@ -614,8 +697,8 @@ def reproduce(session: Session, run: Path) -> None:
     """Run a run's command again on the same events, and compare all its files."""
     import tempfile
 
+    from stpp.manifest import read_manifest
     from stpp.reproduction import compare_runs, run_again
-    from stpp.runs import read_manifest
 
     manifest = read_manifest(run, "stpp … -o RUN")
     with tempfile.TemporaryDirectory() as folder:

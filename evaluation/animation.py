@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from itertools import chain, cycle
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 
 from evaluation.backtest import BacktestResult, Progress
 from evaluation.numbers import signed
 from stpp.domain import MAX_GRID_DIMENSIONS
 from stpp.intensity import Forecast
-from stpp.outputs import new_file
+from stpp.movies import FORMATS, Pixels, check_movies, palette_of, pixels_of, write_movie
 from stpp.plotting import (
     DENSITY_LABEL,
     density_norm,
@@ -37,16 +33,12 @@ from stpp.plotting import (
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from PIL import Image
 
     from stpp.domain import Array
 
-FORMATS = ("gif", "mp4")
-
 HALF_SECONDS = (1, 2)
 """How long a forecast is shown alone, and how long with what came."""
-
-Pixels = NDArray[np.uint8]
-"""(height, width, 3) a frame; both sides even, as H.264 asks."""
 
 
 def check_animation(
@@ -66,19 +58,12 @@ def check_animation(
         if there is no such model or format, no map in ``d`` dimensions, a file exists and ``force`` is not given, or
         MP4 is wanted and there is nothing to write it with
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise ValueError(f"no animation in the format {', '.join(unknown) or '(none)'}: there are gif and mp4")
     for model in models:
         if model not in known:
             raise ValueError(f"no model '{model}' was evaluated; there are: {', '.join(known)}")
-        for name in formats:
-            if (directory / f"{model}.{name}").exists() and not force:
-                raise ValueError(f"{directory / f'{model}.{name}'} exists: --force overwrites it")
     if models and d > MAX_GRID_DIMENSIONS:
         raise ValueError(f"animations need forecasts on a grid, and there is none over {d} dimensions: leave them out")
-    if models and "mp4" in formats:
-        _mp4_writer()
+    check_movies(directory, models, formats=formats, force=force)
 
 
 def animate(
@@ -117,21 +102,8 @@ def animate(
     check_animation([model], list(result.gains), directory, result.domain.d, formats=formats, force=force)
     if not result.kept:
         raise ValueError("nothing to animate: no forecasts were kept; evaluate with --keep-forecasts")
-    write_mp4 = _mp4_writer() if "mp4" in formats else None
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = {name: directory / f"{model}.{name}" for name in formats}
-    with ExitStack() as stack:
-        unfinished = {name: stack.enter_context(new_file(path, force=force)) for name, path in paths.items()}
-        stage = _Stage(result, model)
-        frames = stage.frames(progress)
-        if write_mp4:
-            frames = write_mp4(frames, unfinished["mp4"])
-        if "gif" in formats:
-            _write_gif(frames, len(result.kept), stage.palette(), unfinished["gif"])
-        else:
-            for _ in frames:
-                pass
-    return list(paths.values())
+    stage, halves = _Stage(result, model), HALF_SECONDS * len(result.kept)
+    return write_movie(stage.frames(progress), halves, stage.palette, directory, model, formats=formats, force=force)
 
 
 class _Stage:
@@ -177,13 +149,9 @@ class _Stage:
                 progress(self.model, done, len(self.rows))
 
     def palette(self) -> Image.Image:
-        """Colours for every frame, from the window with most events; its colour bar shows all that a map can have.
-
-        One of 256 is left free, for what does not change from frame to frame.
-        """
+        """Colours for every frame, from the window with most events; its colour bar shows all that a map can have."""
         busiest = max(self.rows, key=lambda k: int(self.rows[k]["events"]))
-        both = np.concatenate([self.forecast(busiest), self.outcome(busiest)])
-        return Image.fromarray(both).quantize(255, dither=Image.Dither.NONE)
+        return palette_of(np.concatenate([self.forecast(busiest), self.outcome(busiest)]))
 
     def forecast(self, k: int) -> Pixels:
         """The forecast of window ``k`` alone."""
@@ -212,57 +180,10 @@ class _Stage:
         self.canvas.restore_region(self.still)  # type: ignore[no-untyped-call]
         for artist in self.moving:
             artist.draw(self.canvas.renderer)
-        pixels = np.asarray(self.canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-        height, width, _ = pixels.shape
-        return pixels[: height - height % 2, : width - width % 2, :3].copy()
+        return pixels_of(self.canvas)
 
     def _forecast(self, k: int) -> Forecast:
         return self.result.forecast(self.model, k)
-
-
-def _write_gif(frames: Iterator[Pixels], windows: int, palette: Image.Image, path: Path) -> None:
-    """All frames in one palette: nothing flickers, and what does not change between two frames is not stored again."""
-    images = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    durations = [500 * halves for halves in HALF_SECONDS] * windows
-    first = next(images)
-    first.save(path, "GIF", save_all=True, append_images=images, duration=durations, loop=0)
-
-
-def _mp4_writer() -> Callable[[Iterator[Pixels], Path], Iterator[Pixels]]:
-    """What writes frames to an MP4 while they pass through, in the H.264 and yuv420p that all browsers play.
-
-    Raises
-    ------
-    ValueError
-        if the package that brings the encoder is not installed
-    """
-    try:
-        from imageio_ffmpeg import write_frames
-    except ImportError as error:
-        raise ValueError("MP4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg") from error
-
-    def write(frames: Iterator[Pixels], path: Path) -> Iterator[Pixels]:
-        first = next(frames)
-        height, width, _ = first.shape
-        to_play = ["-r", "10", "-movflags", "+faststart"]  # some players stumble over fewer frames a second
-        encoder = write_frames(
-            path,
-            (width, height),
-            fps=2,
-            codec="libx264",
-            quality=7,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-            output_params=[*to_play, "-preset", "veryfast", "-bitexact"],
-        )
-        with closing(encoder):
-            encoder.send(None)
-            for frame, halves in zip(chain([first], frames), cycle(HALF_SECONDS), strict=False):
-                for _ in range(halves):
-                    encoder.send(frame)
-                yield frame
-
-    return write
 
 
 def _dates(row: Mapping[str, Any]) -> str:

@@ -18,10 +18,10 @@ from evaluation.store import Store
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
-from stpp.runs import peak_memory_mb, reset_peak_memory
+from stpp.memory import peak_memory_mb, reset_peak_memory
 
 Progress = Callable[[str, int, int], None]
-"""Called with (model, windows done, windows in all) after every window."""
+"""Called with (what is worked on, pieces done, pieces in all) after each piece: a window, a null world, a frame."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def backtest(
         raise ValueError(
             f"none of the {len(windows)} test windows has events to score: move the test dates or widen the box or zoom"
         )
-    rows = store.resume() if store else []
+    rows = store.rows() if store else []
     log_density = {
         name: [store.log_density(name, row["window"]) for row in rows if row["model"] == name] if store else []
         for name in models

@@ -52,7 +52,7 @@ REPLICATES = 10_000
 """Bootstrap replicates."""
 
 LEVEL = 0.95
-"""Nominal coverage of every interval."""
+"""Nominal coverage of every interval, and the level of every test: what is right fails one in twenty at most."""
 
 ENOUGH_WINDOWS = 52
 """With fewer windows both intervals lean on few blocks and few cosines: they are called approximate."""

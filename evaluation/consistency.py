@@ -25,12 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from evaluation.comparison import LEVEL
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast, IntensityModel
-
-LEVEL = 0.95
-"""A test is failed where a right model would fail it less than one time in twenty."""
 
 SIMULATIONS = 1000
 """Catalogues drawn per test."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation import scores
+from evaluation.backtest import Progress
 from evaluation.calibration import Reliability, claimed_fds, reliability
 from evaluation.comparison import ENOUGH_WINDOWS, GainInterval, information_gain_intervals
 from evaluation.numbers import finite, p_in_words
@@ -38,7 +39,6 @@ SIGNIFICANT = 0.01
 
 MANY = 100_000
 """With more events every model is rejected, however small its misfit."""
-
 
 MOST_CELLS = 20_000_000
 """Cells of all windows together whose forecasts and counts are held for their reliability: about 1 GB."""
@@ -165,7 +165,7 @@ def diagnose(
     grid: Grid | None,
     *,
     rng: np.random.Generator,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Diagnosis:
     """Residuals and calibration of fitted models over the windows that they were not fitted to, pooled.
 
@@ -232,7 +232,7 @@ def _forecasts(
     events: Events,
     grid: Grid | None,
     rng: np.random.Generator,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> tuple[pd.DataFrame, list[Array], Reliability | None]:
     """The table of windows, their events' density levels, and the reliability of all cells."""
     rows, levels, expected, observed = [], [], [], []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evaluation.backtest import Progress
 from evaluation.consistency import CalibrationResult, ConsistencyResult, calibration, consistency
 from evaluation.diagnosis import Diagnosis, Segment, diagnose
 from evaluation.plan import Plan
@@ -17,8 +17,9 @@ from evaluation.runs import load_fits, load_result
 from stpp.columns import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS, Grid
 from stpp.events import Events, Window
+from stpp.manifest import read_again, read_manifest
 from stpp.models import Hawkes, HistoricalAverage
-from stpp.runs import load_run, read_again, read_manifest
+from stpp.runs import load_run
 
 SIMULATIONS = 100
 """Catalogues per window behind the consistency tests."""
@@ -125,7 +126,7 @@ def judge(
     cells: int,
     mark: str | None,
     rng: np.random.Generator,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Judgement:
     """Diagnose, test consistency and, where there are replies, hold probable parents against true ones.
 

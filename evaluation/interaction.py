@@ -34,6 +34,7 @@ from stpp.columns import in_words
 from stpp.domain import Array
 from stpp.events import Events
 from stpp.fields import in_threads
+from stpp.pairs import squared_distance
 
 Counts = NDArray[np.int64]
 
@@ -333,14 +334,6 @@ def _half_neighbourhood() -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _square(x: Array, i: int, j: int) -> float:
-    total = 0.0
-    for axis in range(x.shape[1]):
-        total += (x[i, axis] - x[j, axis]) ** 2
-    return total
-
-
-@njit(cache=True, nogil=True)
 def _count(
     x: Array, starts: Counts, shape: Counts, t: Array, slot: Counts, cell: Counts, squares: Array, delays: Array,
     counts: Counts,
@@ -369,7 +362,7 @@ def _count(
                     for j in range(first, end):
                         if time[j] - time[i] > late:
                             break
-                        square = _square(x, row[i], row[j])
+                        square = squared_distance(x, row[i], row[j])
                         if square <= far:
                             gap = abs(time[j] - time[i])
                             k, m = 0, 0
@@ -392,7 +385,7 @@ def _degrees(x: Array, starts: Counts, shape: Counts, far: float) -> Counts:
                 other = own + da * shape[1] + db
                 for i in range(starts[own], starts[own + 1]):
                     for j in range(i + 1 if other == own else starts[other], starts[other + 1]):
-                        if _square(x, i, j) <= far:
+                        if squared_distance(x, i, j) <= far:
                             out[i] += 1
                             out[j] += 1
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,7 +29,6 @@ from stpp.plotting import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
     from evaluation.backtest import BacktestResult
 
@@ -117,10 +116,9 @@ def plot_strips(table: pd.DataFrame, score: str = "information_gain", *, ax: Axe
     _check_score(table, score)
     with house_style():
         ax = ax if ax is not None else plt.subplots(figsize=(9, 3.6))[1]
-        if score in DIFFERENCES:
-            ax.axvline(0.0, color="0.6", linewidth=1)
-        names = []
-        for row, (name, part) in enumerate(table.groupby("model", sort=False)):
+        _label_rows(ax, [str(name) for name in table["model"].unique()])
+        _score_axis(ax, "x", table, score)
+        for row, (_, part) in enumerate(table.groupby("model", sort=False)):
             values = part[score].to_numpy(dtype=float)
             known = values[np.isfinite(values)]
             height = row + 0.5 * (np.arange(len(known)) * GOLDEN % 1 - 0.5)
@@ -132,11 +130,6 @@ def plot_strips(table: pd.DataFrame, score: str = "information_gain", *, ax: Axe
             elif len(known):
                 ax.vlines(known.mean(), row - 0.36, row + 0.36, color="white", linewidth=5)
                 ax.vlines(known.mean(), row - 0.36, row + 0.36, color=color, linewidth=2.5)
-            names.append(str(name))
-        _label_rows(ax, names)
-        if _spread(table, score):
-            ax.set_xscale("log")
-            _label_ratios(ax.xaxis)
         ax.set_xlabel(LABELS.get(score, score))
     return ax
 
@@ -163,17 +156,13 @@ def plot_windows(table: pd.DataFrame, score: str = "information_gain", *, ax: Ax
     _check_score(table, score)
     with house_style():
         ax = ax if ax is not None else plt.subplots(figsize=(9, 3.6))[1]
-        if score in DIFFERENCES:
-            ax.axhline(0.0, color="0.6", linewidth=1)
+        _score_axis(ax, "y", table, score)
         for k, (name, part) in enumerate(table.groupby("model", sort=False)):
             known = part[np.isfinite(part[score].to_numpy())]
             (marks,) = ax.plot(known["start"], known[score], MARKERS[k % len(MARKERS)], label=plain(str(name)))
             marks.set(markersize=4.5, markeredgewidth=0, alpha=opacity(4 * len(known)))
             if len(known):
                 ax.axhline(float(known[score].mean()), color=marks.get_color(), linewidth=1.2, linestyle="--")
-        if _spread(table, score):
-            ax.set_yscale("log")
-            _label_ratios(ax.yaxis)
         ax.set_ylabel(LABELS.get(score, score).replace(" (", "\n(", 1))
         ax.set_xlabel("start of the window (UTC)")
         locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
@@ -309,17 +298,18 @@ def _label_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _spread(table: pd.DataFrame, score: str) -> bool:
-    """Whether a ratio differs more than tenfold."""
+def _score_axis(ax: Axes, which: Literal["x", "y"], table: pd.DataFrame, score: str) -> None:
+    """Mark the 0 of differences; put ratios that differ more than tenfold on a logarithmic scale."""
+    axis, line = (ax.xaxis, ax.axvline) if which == "x" else (ax.yaxis, ax.axhline)
     values = table[score].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
-    return score in RATIOS and len(values) > 0 and bool(0 < 10 * values.min() < values.max())
-
-
-def _label_ratios(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
+    if score in DIFFERENCES:
+        line(0.0, color="0.6", linewidth=1)
+    elif score in RATIOS and len(values) and 0 < 10 * values.min() < values.max():
+        ax.set(**{f"{which}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
 
 
 def _check_score(table: pd.DataFrame, score: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -128,8 +128,8 @@ def set_up(
     test_end: str | None,
     box: Box | None,
     reference: str,
-    kernel: str | None = None,
-    productivity: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Plan, dict[str, IntensityModel]]:
     """A plan from dates, and unfitted models for it, the reference first.
@@ -141,7 +141,7 @@ def set_up(
     train_start, test_start, test_end : dates; by default the first event, two thirds of the way to the last, and that
     box : the domain; by default around the training events
     reference : name of the model that information gain is measured against
-    kernel, productivity : options of hawkes
+    seed, options : of the models, see :func:`stpp.models.make_models`
     settings : other fields of :class:`Plan`
 
     Raises
@@ -155,5 +155,5 @@ def set_up(
     split = day_of(test_start, events.epoch) if test_start else first + (end - first) * 2 / 3
     plan = Plan(first, Window(split, end), reference=reference, **settings)
     names = dict.fromkeys((reference, *models))
-    options = {"kernel": kernel, "productivity": productivity}
-    return plan, make_models(names, box or plan.domain(events), plan.horizon or plan.step, **options)
+    domain, ahead = box or plan.domain(events), plan.horizon or plan.step
+    return plan, make_models(names, domain, ahead, seed, **(options or {}))

@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import gammaln
 
-from evaluation.consistency import LEVEL, SIMULATIONS, Cells, ConsistencyResult, ranked
+from evaluation.comparison import LEVEL
+from evaluation.consistency import SIMULATIONS, Cells, ConsistencyResult, ranked
 from stpp.domain import Array
 from stpp.events import Events
 from stpp.intensity import Forecast

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from evaluation.comparison import LEVEL
 from evaluation.nulls import NullResult
 from stpp.background import RunningMixture
 from stpp.declustering import RANKINGS, rank_parents
@@ -37,9 +38,6 @@ CANDIDATES = 2000
 
 REPLICATES = 2000
 """Bootstrap replicates."""
-
-LEVEL = 0.95
-"""Nominal coverage of intervals."""
 
 REFRESHES = 2000
 """The density behind the cores is brought up to date at most so many times."""

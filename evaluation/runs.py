@@ -24,7 +24,7 @@ from stpp.domain import Array, Box
 from stpp.events import Window
 from stpp.forecasts import read_forecasts, write_forecasts
 from stpp.intensity import IntensityModel, load_model
-from stpp.runs import read_again, read_manifest
+from stpp.manifest import read_again, read_manifest
 
 WORK = "work"
 """Folder inside an unfinished run directory for what a resumed backtest needs."""

@@ -10,31 +10,27 @@ References
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
 
+from evaluation.backtest import Progress
 from evaluation.nulls import NULLS, Context, NullResult, World, check_nulls
 from evaluation.statistics import Statistic
 from stpp.blas import one_blas_thread
 from stpp.events import Events
+from stpp.outputs import append_journal, read_journal
 
 FEWEST = 19
 """Null worlds without which no p-value can reach 0.05."""
 
 BACKENDS = ("loky", "threading", "dask")
-
-Progress = Callable[[str, int, int], None]
-"""Called with (name of the null, null worlds done, null worlds in all)."""
 
 Values = dict[str, float]
 
@@ -88,7 +84,7 @@ def significance(
     scheduler : address of the dask scheduler, for ``dask`` only
     journal : file that keeps each world's values as they come; what it holds is not computed again. It must be of the
         same events, statistic and seed: keep it in a :func:`stpp.outputs.resumable_run`
-    progress : told about every finished world
+    progress : told (null, worlds done, worlds in all) after every world
 
     Returns
     -------
@@ -192,18 +188,11 @@ class _Journal:
     def __init__(self, path: Path | None) -> None:
         self.values: dict[tuple[str, int], Values] = {}
         self._path = path
-        if path is None or not path.exists():
-            return
-        lines = path.read_bytes()
-        whole = lines[: lines.rfind(b"\n") + 1]
-        os.truncate(path, len(whole))  # a line torn by the interruption is computed again
-        for line in whole.splitlines():
-            entry: dict[str, Any] = json.loads(line)
+        for entry in read_journal(path) if path else []:
             self.values[entry["null"], entry["b"]] = entry["values"]
 
     def add(self, null: str, b: int, values: Values) -> None:
-        """Keep one world's values; the file is closed before this returns, so that a kill loses no finished world."""
+        """Keep one world's values."""
         self.values[null, b] = values
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps({"null": null, "b": b, "values": values}) + "\n")
+            append_journal(self._path, {"null": null, "b": b, "values": values})

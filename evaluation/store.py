@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from stpp.domain import Array, Grid
 from stpp.events import Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
+from stpp.outputs import append_journal, read_journal
 
 FLOAT = np.float32
 """How forecasts are kept: a relative error of 6e-8 in what is drawn; scores are computed before."""
@@ -32,20 +32,9 @@ class Store:
 
     directory: Path
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The finished rows, in the order in which they were finished."""
-        path = self.directory / "rows.jsonl"
-        if path.is_file():
-            for line in path.read_text().splitlines(keepends=True):
-                if line.endswith("\n"):  # a torn last line is no finished window
-                    yield json.loads(line)
-
-    def resume(self) -> list[dict[str, Any]]:
-        """The finished rows; a torn last line is cut off, so that new ones can follow."""
-        done = list(self.rows())
-        with (self.directory / "rows.jsonl").open("w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in done)
-        return done
+        return read_journal(self.directory / "rows.jsonl")
 
     def add(self, row: Mapping[str, Any], log_density: Array, forecast: AnyForecast) -> None:
         """Keep a finished window: ``row`` has its ``model`` and its number, ``window``."""
@@ -53,8 +42,7 @@ class Store:
         np.save(self._file("log_density", model, k), log_density)
         if isinstance(forecast, Forecast):
             np.save(self._file("forecasts", model, k), forecast.counts.astype(FLOAT))
-        with (self.directory / "rows.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_journal(self.directory / "rows.jsonl", row)
 
     def log_density(self, model: str, k: int) -> Array:
         """(n,) ln g at the scored events of window ``k``."""

@@ -218,7 +218,7 @@ class CarriedDensity:
                 return self.box.sample(n, rng)
             chosen = np.searchsorted(cumulative, cumulative[-1] * rng.random(n), side="right")
             chosen = np.minimum(chosen, len(past) - 1)
-            out = moved.x[chosen]
+            out: Array = moved.x[chosen]
             for level in np.unique(moved.level[chosen]):
                 rows = np.flatnonzero(moved.level[chosen] == level)
                 out[rows] = self.box.scatter(out[rows], self.level_bandwidth(int(level)), rng)

@@ -21,6 +21,7 @@ from stpp.events import Events, Window
 from stpp.fields import in_threads
 from stpp.intensity import IntensityModel
 from stpp.models.hawkes import Hawkes
+from stpp.pairs import squared_distance
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,6 @@ def _peaks(bandwidths: Array, d: int) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _square(x: Array, i: int, j: int) -> float:
-    total = 0.0
-    for axis in range(x.shape[1]):
-        total += (x[i, axis] - x[j, axis]) ** 2
-    return total
-
-
-@njit(cache=True, nogil=True)
 def _contribution(
     offspring: Array, delay: float, square: float, decays: Array, bandwidths: Array, peak: Array, density: float
 ) -> float:
@@ -203,7 +196,7 @@ def _rank(
             j = parent if place < 0 else stop - 1 - place
             if place >= 0 and j == parent:
                 continue
-            delay, square = t[row] - t[j], _square(x, row, j)
+            delay, square = t[row] - t[j], squared_distance(x, row, j)
             score[0] = _contribution(offspring[j], delay, square, decays, bandwidths, peak, density[i])
             score[1], score[2] = -delay, -square
             if place < 0:
@@ -234,6 +227,7 @@ def _search(
                 most += strongest[j, k] * math.exp(-decays[k] * delay) * height
             if most <= best[i]:
                 break
-            share = _contribution(offspring[j], delay, _square(x, row, j), decays, bandwidths, peak, density[i])
+            square = squared_distance(x, row, j)
+            share = _contribution(offspring[j], delay, square, decays, bandwidths, peak, density[i])
             if share > best[i]:
                 best[i], parent[i] = share, j

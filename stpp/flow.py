@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.stats import chi2
 
+from stpp.blas import one_blas_thread
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField
@@ -47,6 +48,32 @@ def snapshots(events: Events, ends: Array, frame: float, grid: Grid, bandwidth: 
             kernels.advance(np.full(len(new), now), new.x, weight, now)
             out[k] = kernels.cell_means(grid) * grid.cell_volume
     return out
+
+
+def pooled_pair(frames: Array, momentum: float = 1.0) -> tuple[Array, Array, float]:
+    """Many snapshots as one pair, whose difference is their trend, and what that does to the noise.
+
+    The trend is the slope of a regression on time with weight momentumᵃᵍᵉ per frame. It is Σ_k p_k (frame_{k+1} −
+    frame_k) with Σ_k p_k = 1; for momentum 1, p_k ∝ k (K − k) for the kth of K − 1 differences. Neighbouring
+    differences share a frame, so the noise of the trend is far below that of a mean of independent differences: pooled
+    frames give the right standard errors, which pooled evidence of pairs does not. The noise of the trend is
+    uncorrelated with that of the mean (before + after)/2, from which the gradients come, for any p.
+
+    Parameters
+    ----------
+    frames : (K, *shape) K ≥ 2 snapshots at equal distances in time, oldest first
+    momentum : weight of a frame relative to the next one, in (0, 1]
+
+    Returns
+    -------
+    before, after : Σ_k p_k frame_k and Σ_k p_k frame_{k+1}
+    share : variance of after − before, relative to that of a single pair: a factor for the dispersion
+    """
+    weight = momentum ** np.arange(len(frames) - 1.0, -1.0, -1.0)
+    lag = np.arange(len(frames)) - weight @ np.arange(len(frames)) / weight.sum()
+    slope = weight * lag / (weight @ lag**2)
+    p = -np.cumsum(slope)[:-1]
+    return np.tensordot(p, frames[:-1], 1), np.tensordot(p, frames[1:], 1), float(slope @ slope) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +185,8 @@ class Flow:
         return np.stack(fields[:d], axis=1), fields[d], fields[d + 1]
 
 
-KEPT_PAIRS = 200
-"""Pairs of frames whose evidence an estimator keeps, for the flows that share them."""
+KEPT_FRAMES = 500
+"""Snapshots that an estimator keeps, for the flows that share them."""
 
 PairEstimator = Callable[[Array, Array, float], Evidence]
 """(before, after, dispersion Σw²/Σw) → what two consecutive snapshots say."""
@@ -167,7 +194,7 @@ PairEstimator = Callable[[Array, Array, float], Evidence]
 
 @dataclass(frozen=True, eq=False)
 class FlowEstimator:
-    """Flows from events: snapshots of the last frames, what each pair of them says, and all of it together.
+    """Flows from events: snapshots of the last frames, their trend, and the motion that it shows.
 
     Parameters
     ----------
@@ -175,10 +202,10 @@ class FlowEstimator:
     frame : days per frame
     frames : the history window; no more of the past feeds a flow
     bandwidth : of the snapshots, map units
-    momentum : weight of a pair of frames relative to the next one, in (0, 1]
+    momentum : weight of a frame relative to the next one, in (0, 1]
     speed, pace : prior standard deviations of velocity and growth, see :meth:`Flow.solve`
     weighted : whether events count by their importance
-    pair : the estimator of one pair
+    pair : what two snapshots say
     """
 
     grid: Grid
@@ -190,39 +217,37 @@ class FlowEstimator:
     pace: float
     weighted: bool
     pair: PairEstimator
-    _known: dict[float, Evidence] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[float, Array] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def reach(self) -> float:
         """Days of history that a flow is estimated from."""
         return self.frame * self.frames
 
+    @one_blas_thread
     def flow(self, events: Events, time: float) -> Flow:
         """The flow at ``time`` from the events in the history window before it.
 
         Parameters
         ----------
-        events : in the grid's box; always of the same history, since pairs of frames that flows share are kept
+        events : in the grid's box; always of the same history, since snapshots that flows share are kept
         time : days; frames are counted back from it
         """
         recent = events.between(Window(time - self.reach, time))
         if not self.weighted:
             recent = replace(recent, weight=np.ones(len(recent)))
         ends = time - self.frame * np.arange(self.frames)[::-1]
-        known = self._known
-        missing = [k for k in range(1, self.frames) if ends[k] not in known]
-        first = missing[0] - 1 if missing else self.frames - 1
-        maps = snapshots(recent, ends[first:], self.frame, self.grid, self.bandwidth)
-        for k in missing:
-            both = recent.between(Window(ends[k] - 2 * self.frame, ends[k])).weight
-            dispersion = float((both**2).sum() / both.sum()) if both.sum() > 0 else 1.0
-            known[ends[k]] = self.pair(maps[k - 1 - first], maps[k - first], dispersion)
-        pairs = [known[end] for end in ends[1:]]
-        while len(known) > KEPT_PAIRS:
-            del known[next(iter(known))]
-        weights = self.momentum ** np.arange(len(pairs))[::-1]
-        evidence = Evidence.pooled(pairs, weights, self.grid)
-        density = maps[-1] / (self.grid.cell_volume * self.frame)
+        missing = np.array([end for end in ends if end not in self._known])
+        new = snapshots(recent, missing, self.frame, self.grid, self.bandwidth)
+        self._known.update(zip(missing.tolist(), new, strict=True))
+        frames = np.stack([self._known[end] for end in ends])
+        while len(self._known) > KEPT_FRAMES:
+            del self._known[next(iter(self._known))]
+        before, after, share = pooled_pair(frames, self.momentum)
+        weight = recent.weight
+        dispersion = float(weight @ weight / weight.sum()) if weight.sum() > 0 else 1.0
+        density = frames[-1] / (self.grid.cell_volume * self.frame)
+        evidence = self.pair(before, after, share * dispersion)
         return Flow.solve(evidence, self.grid, time, self.frame, density, speed=self.speed, pace=self.pace)
 
 

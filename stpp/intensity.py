@@ -282,24 +282,56 @@ class IntensityModel(ABC):
     # -- saving -----------------------------------------------------------------------------------------------
 
     def save(self, directory: Path) -> None:
-        """Write ``model.json`` (and ``model.npz`` if it holds arrays) into ``directory``."""
-        values: dict[str, Any] = {}
+        """Write ``model.json`` (and ``model.npz`` if it holds arrays) into ``directory``.
+
+        A model that is part of another one is described inside it; its arrays are named FIELD.NUMBER.NAME.
+        """
         arrays: dict[str, Array] = {}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, np.ndarray):
-                arrays[f.name] = value
-            elif isinstance(value, Box):
-                values[f.name] = value.to_list()
-            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-                values[f.name] = dataclasses.asdict(value)
-                values[f.name].pop("seconds", None)  # the same fit shall write the same bytes
-            else:
-                values[f.name] = value
-        text = json.dumps({"format": 1, "model": self.name, "parameters": values, "arrays": sorted(arrays)}, indent=1)
+        text = json.dumps({"format": 1, **_described(self, "", arrays), "arrays": sorted(arrays)}, indent=1)
         (directory / "model.json").write_text(text + "\n")
         if arrays:
             np.savez(directory / "model.npz", allow_pickle=False, **arrays)
+
+
+def _described(model: IntensityModel, prefix: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """The JSON form of a model; its arrays are put into ``arrays``, their names after ``prefix``."""
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(model):
+        value = getattr(model, f.name)
+        if isinstance(value, np.ndarray):
+            arrays[prefix + f.name] = value
+        elif isinstance(value, Box):
+            values[f.name] = value.to_list()
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[f.name] = dataclasses.asdict(value)
+            values[f.name].pop("seconds", None)  # the same fit shall write the same bytes
+        elif isinstance(value, tuple) and any(isinstance(part, IntensityModel) for part in value):
+            values[f.name] = [_described(part, f"{prefix}{f.name}.{k}.", arrays) for k, part in enumerate(value)]
+        else:
+            values[f.name] = value
+    return {"model": model.name, "parameters": values}
+
+
+def _restored(stored: dict[str, Any], prefix: str, arrays: dict[str, Array]) -> IntensityModel:
+    """The model that :func:`_described` put into words and arrays."""
+    from stpp.fitting import FitResult
+    from stpp.models import MODELS
+
+    def part(name: str, k: int, value: Any) -> Any:
+        return _restored(value, f"{prefix}{name}.{k}.", arrays) if isinstance(value, dict) else value
+
+    cls, values = MODELS[stored["model"]], dict(stored["parameters"])
+    values["domain"] = Box.from_flat(values["domain"])
+    if values["result"] is not None:
+        values["result"] = FitResult(**values["result"])
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(part(name, k, v) for k, v in enumerate(value))
+    for name, array in arrays.items():
+        own = name.removeprefix(prefix)
+        if name.startswith(prefix) and "." not in own:
+            values[own] = array
+    return cls(**values)
 
 
 def load_model(directory: Path) -> IntensityModel:
@@ -310,22 +342,14 @@ def load_model(directory: Path) -> IntensityModel:
     ValueError
         if ``model.json`` is missing, corrupt or of an unknown model (the file is named)
     """
-    from stpp.fitting import FitResult
-    from stpp.models import MODELS
-
     path = Path(directory) / "model.json"
     try:
         stored = json.loads(path.read_text())
-        cls = MODELS[stored["model"]]
-        values = dict(stored["parameters"])
-        values["domain"] = Box.from_flat(values["domain"])
-        if values["result"] is not None:
-            values["result"] = FitResult(**values["result"])
+        arrays: dict[str, Array] = {}
         if stored["arrays"]:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-                values |= {name: arrays[name] for name in stored["arrays"]}
-        listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**listed)
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in stored["arrays"]}
+        return _restored(stored, "", arrays)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
     except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:

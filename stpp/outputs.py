@@ -131,6 +131,27 @@ def _locked(path: Path) -> Iterator[Path]:
                 return
 
 
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The entries of a journal, none where there is no file; a last line torn by a kill is none."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def append_journal(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a journal, once a torn last line is cut off: a new one would be glued to it.
+
+    The line is the system's before this returns, so that a kill loses no entry. It is not forced to the disk, since
+    the files that an entry speaks of are not either: after a power failure it must not stand without them.
+    """
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(entry).encode() + b"\n")
+
+
 def _take_place(directory: Path, path: Path) -> None:
     """Rename a finished directory, and only then remove what was there before."""
     if path.exists():

@@ -101,6 +101,15 @@ def pair_tasks(
 
 
 @njit(cache=True, nogil=True)
+def squared_distance(x: Array, i: int, j: int) -> float:
+    """‖x_i − x_j‖² between two rows of (n, d) places, for other compiled functions."""
+    total = 0.0
+    for axis in range(x.shape[1]):
+        total += (x[i, axis] - x[j, axis]) ** 2
+    return total
+
+
+@njit(cache=True, nogil=True)
 def _oldest_needed(source_t: Array, weight: Array, t: Array, decay: float, share: float) -> Array:
     """(n,) time of the oldest source that counts at each target: those before it hold ≤ share of the decayed weight.
 

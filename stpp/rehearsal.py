@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stpp.background import KernelMixture, component_density
+from stpp.blas import one_blas_thread
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
 from stpp.fitting import BURN_IN, LEAST_UNIFORM, concave_weights
@@ -66,7 +67,8 @@ class Rehearsal:
         rows = len(past) - len(number) + np.flatnonzero(np.isin(number, occupied))
         rows = rows[:: max(1, -(-len(rows) // TARGETS))]
         number = np.floor((past.t[rows] - window.start) / horizon).astype(np.int64)
-        issue, x, weight = window.start + number * horizon, past.x[rows], past.weight[rows]
+        issue = window.start + number.astype(np.float64) * horizon
+        x, weight = past.x[rows], past.weight[rows]
         weight = np.ones(len(rows)) if weight.sum() == 0 else weight / weight.mean()
         columns = np.full((len(rows), len(mixture.decays) + 1), 1 / mixture.box.volume)
         for k, (decay, bandwidth) in enumerate(zip(mixture.decays, mixture.bandwidths, strict=True)):
@@ -102,6 +104,7 @@ class Rehearsal:
         shares, _, before, after = self.solve(column, np.arange(len(self)))
         return shares, float(self.weight @ np.log(after / before))
 
+    @one_blas_thread
     def solve(self, column: Array, rows: NDArray[np.int64]) -> tuple[Array, Array, Array, Array]:
         """Shares with and without one more component that maximise the log score, and both densities at the targets."""
         weight, still = self.weight[rows], self.columns[rows]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stpp.runs import MANNERS, essence, read_again
+from stpp.manifest import MANNERS, essence, read_again
 
 
 def run_again(manifest: Mapping[str, Any], output: Path) -> None:

@@ -1,223 +1,32 @@
-"""Run directories: events read, a model fitted or judged, and a manifest of what made it."""
+"""What the verbs write and read back: ingested and simulated events, fitted models, and what is said of them."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
-import platform
-import re
-import resource
-import sys
-import time
+import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-import stpp
 from stpp import simulation, storage, worlds
 from stpp.columns import day_of, in_words
 from stpp.domain import MAX_GRID_DIMENSIONS, Box, Grid
 from stpp.events import Events, Window
+from stpp.flow import Flow
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
+from stpp.manifest import Source, ingest_record, read_manifest, sha256
+from stpp.memory import peak_memory_mb
 from stpp.models import make_models
+from stpp.models.flow import FlowModel
 from stpp.outputs import new_file
 from stpp.readers import ReadOptions, ingest
+from stpp.tuning import Progress
 
-TIE_POLICY = "events with the same time stamp share a history and never excite one another"
 ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
 """What to do about a fit that stopped before it met its tolerance."""
-
-OUTPUT = ("-o", "--output", "--animate", "--images")
-MANNERS = ("--force", "--quiet", "--json")
-"""Options, with a value and without, that say what is written where and how it is told, and change no result."""
-
-RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-learn", "xarray")
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held since :func:`reset_peak_memory`, in MB of 10⁶ bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_rss * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB elsewhere
-
-
-def reset_peak_memory() -> None:
-    """Forget the peak so far; where the system cannot (macOS), later peaks are upper bounds."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def ingest_record(events: Path) -> Path:
-    """Where ``stpp ingest`` keeps its account of an events file: ``NAME.ingest.json`` beside it."""
-    return events.with_suffix(".ingest.json")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Events and where they come from.
-
-    Parameters
-    ----------
-    path : of the file
-    events : all of them
-    rejects : rows that could not be used, as in :class:`stpp.readers.Ingested`; None if all were ingested before
-    reading : the fields of :class:`stpp.posts.ReadOptions` that the user named
-    """
-
-    path: Path
-    events: Events
-    rejects: pd.DataFrame | None
-    reading: dict[str, Any]
-
-
-def read_source(path: Path, reading: Mapping[str, Any]) -> Source:
-    """The events of a file from ``stpp ingest``, or of any that it reads.
-
-    Raises
-    ------
-    ValueError
-        as :func:`stpp.readers.ingest`
-    """
-    named = {key: value for key, value in reading.items() if value is not None}
-    if storage.is_events_file(path) and not named:
-        return Source(path, storage.load_events(path), None, named)
-    read = ingest([path], ReadOptions(**named))
-    return Source(path, read.events, read.rejects, named)
-
-
-def describe_run(argv: Sequence[str], seed: int, source: Source, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What was run on what, with which versions: all that the results of a run depend on, as JSON values.
-
-    Parameters
-    ----------
-    argv : the command line
-    seed : of all randomness in the run
-    source : the events
-    settings : anything else worth keeping, as JSON values
-    """
-    events, record = source.events, ingest_record(source.path)
-    return {
-        "format": 1,
-        "argv": list(argv),
-        "seed": seed,
-        "versions": {
-            "stpp": stpp.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in RECORDED_VERSIONS},
-        },
-        "input": {
-            "path": str(source.path.resolve()),
-            "sha256": sha256(source.path),
-            "reading": source.reading,
-            "rows": len(events),
-            "first": events.date(events.t[0]).isoformat() if len(events) else None,
-            "last": events.date(events.t[-1]).isoformat() if len(events) else None,
-            "epoch": events.epoch,
-            "axes": list(events.axes),
-            "ingest": json.loads(record.read_text()) if record.is_file() else None,
-        },
-        "units": {"time": f"days since {events.epoch}", "space": "map units", "log_score": "nats per event"},
-        "tie_policy": TIE_POLICY,
-        **settings,
-    }
-
-
-def essence(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results of a run depend on: its description, with a command line that names no output or manner."""
-    words, kept = iter(manifest["argv"]), []
-    for word in words:
-        if word in OUTPUT:
-            next(words, None)
-        elif word not in MANNERS and not re.match(r"-o|(--output|--animate|--images)=", word):
-            kept.append(word)
-    described = itertools.takewhile(lambda item: item[0] != "directory", manifest.items())
-    return {**dict(described), "argv": kept}
-
-
-def write_manifest(
-    directory: Path, description: Mapping[str, Any], source: Source, started: float, **measured: Any
-) -> None:
-    """Write ``manifest.json``: the description of a run, where and when it ran, how long and with how much memory.
-
-    Rows that could not be used go to ``rejects.parquet``.
-
-    Parameters
-    ----------
-    directory : the run directory
-    description : of :func:`describe_run`
-    source : the events
-    started : ``time.perf_counter()`` when the run began
-    measured : anything else that differs from run to run, as JSON values
-    """
-    if source.rejects is not None:
-        source.rejects.to_parquet(directory / "rejects.parquet", index=False)
-    manifest = {
-        **description,
-        "directory": str(Path.cwd()),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "elapsed_seconds": round(time.perf_counter() - started, 3),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-        **measured,
-    }
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-
-
-def read_manifest(directory: Path, made_by: str) -> dict[str, Any]:
-    """The manifest of a run directory.
-
-    Parameters
-    ----------
-    directory : where it lies
-    made_by : the command that writes such runs, for the way out
-
-    Raises
-    ------
-    ValueError
-        if it is missing or cannot be read (the file is named)
-    """
-    path = directory / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-        if not {"path", "sha256", "reading"} <= set(manifest["input"]):
-            raise KeyError("input")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{path} is missing: give a directory that '{made_by}' wrote") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a manifest of '{made_by}' ({error!s:.80}): run it again") from error
-    return dict(manifest)
-
-
-def read_again(manifest: Mapping[str, Any]) -> Source:
-    """The events that a run was made from, read as they were then.
-
-    Raises
-    ------
-    ValueError
-        if the file is gone or is not what it was
-    """
-    known = manifest["input"]
-    path = Path(known["path"])
-    if not path.is_file():
-        raise ValueError(f"{path}, which the run was made from, is gone: put it back or run anew")
-    if sha256(path) != known["sha256"]:
-        raise ValueError(f"{path} is not what it was when the run was made from it: put it back or run anew")
-    return read_source(path, known["reading"])
 
 
 def ingest_to(
@@ -283,6 +92,7 @@ def train(
     end: str | None = None,
     box: Box | None = None,
     horizon: float | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> tuple[IntensityModel, Window, list[str]]:
     """Fit a model by name.
@@ -294,6 +104,7 @@ def train(
     start, end : dates of the training window; by default the first and the last event
     box : the domain; by default around the training events
     horizon, options : as in :func:`stpp.models.make_models`
+    progress : told about every trial of a model that searches for its parameters
 
     Returns
     -------
@@ -318,10 +129,46 @@ def train(
     notes = []
     if outside := len(training) - len(known.between(window)):
         notes.append(f"{outside:,} of {len(training):,} training events lie outside the box and are left out")
-    fitted = unfitted.fit(known, window)
+    if isinstance(unfitted, FlowModel):
+        fitted: IntensityModel = unfitted.fit(known, window, progress=progress)
+    else:
+        fitted = unfitted.fit(known, window)
     if fitted.result and not fitted.result.converged:
         notes.append(f"the fit did not converge: {ROUGH_FIT}")
     return fitted, window, notes
+
+
+def write_trials(path: Path, model: IntensityModel) -> None:
+    """Write every trial of a model that searched for its parameters as CSV; nothing for other models."""
+    if isinstance(model, FlowModel):
+        model.trials_table().to_csv(path, index_label="trial")
+
+
+def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[list[Flow], float, str]:
+    """The flows of a fitted flow model, one per horizon, from when its history window is full.
+
+    Returns
+    -------
+    the flows in time order, the distance in map units over which their errors go together, and a title
+
+    Raises
+    ------
+    ValueError
+        if the model has no flow, or its history window is longer than the data
+    """
+    if not isinstance(model, FlowModel):
+        raise ValueError(f"'{model.name}' has no flow: take drift or transport")
+    estimator = model.estimator
+    if estimator.reach > window.duration:
+        raise ValueError(
+            f"the history window of {model.history_window} frames of {in_words(model.frame)} is longer than the "
+            f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+        )
+    count = math.floor((window.duration - estimator.reach) / model.horizon + 1e-9) + 1
+    times = window.end - model.horizon * np.arange(count)[::-1]
+    inside = events.before(window.end).inside(model.domain)
+    title = f"{model.name}, {model.history_window} frames of {in_words(model.frame)}"
+    return [estimator.flow(inside, float(time)) for time in times], model.smoothness, title
 
 
 def fit_facts(model: IntensityModel) -> dict[str, Any]:

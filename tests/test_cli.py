@@ -177,10 +177,10 @@ def test_an_interrupt_leaves_nothing_half_written(stpp, events, tmp_path, monkey
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    from stpp import runs, storage
+    from stpp import manifest, storage
 
     monkeypatch.setattr(storage, "write_events", interrupted)
-    monkeypatch.setattr(runs, "write_manifest", interrupted)
+    monkeypatch.setattr(manifest, "write_manifest", interrupted)
     done = stpp(*[{"EVENTS": events, "OUT": tmp_path / "out"}.get(word, word) for word in words])
     assert done.exit_code == 130
     assert list(tmp_path.iterdir()) == []

@@ -10,16 +10,26 @@ from stpp.models.drift import DriftField
 from stpp.models.hawkes import Hawkes
 from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
+from stpp.models.transport import TransportFlow
 
 MODELS: dict[str, type[IntensityModel]] = {
-    model.name: model for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField)
+    model.name: model for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField, TransportFlow)
 }
 
-__all__ = ["MODELS", "DecayingKDE", "DriftField", "Hawkes", "HistoricalAverage", "Uniform", "make_models"]
+__all__ = [
+    "MODELS",
+    "DecayingKDE",
+    "DriftField",
+    "Hawkes",
+    "HistoricalAverage",
+    "TransportFlow",
+    "Uniform",
+    "make_models",
+]
 
 
 def make_models(
-    names: Iterable[str], domain: Box, horizon: float | None = None, **options: Any
+    names: Iterable[str], domain: Box, horizon: float | None = None, seed: int = 0, **options: Any
 ) -> dict[str, IntensityModel]:
     """Unfitted models by name, each given those options that it has; what is None stays at its default.
 
@@ -28,6 +38,7 @@ def make_models(
     names : keys of :data:`MODELS`
     domain : the box that events fall in
     horizon : days ahead that forecasts will look, for the models that learn for it
+    seed : for the models that search for their parameters
     options : other fields of the models
 
     Raises
@@ -44,7 +55,8 @@ def make_models(
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if not any(key in known for known in fields.values()):
-            raise ValueError(f"--{key} does not apply to {', '.join(classes)}: leave it out")
+            raise ValueError(f"--{key.replace('_', '-')} does not apply to {', '.join(classes)}: leave it out")
+    given["seed"] = seed
     if horizon is not None:
         given["horizon"] = horizon
     return {

@@ -24,7 +24,7 @@ class DriftField(FlowModel):
     name: ClassVar[str] = "drift"
     summary_line: ClassVar[str] = "a decaying KDE whose recent posts drift along the velocity that snapshots show"
 
-    smoothing: float = 2.0
+    smoothing: float = 4.0
 
     def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
         """Local least squares on the continuity equation, :func:`stpp.motion.drift_evidence`."""
@@ -34,10 +34,19 @@ class DriftField(FlowModel):
             self.flow_grid,
             frame=self.frame,
             bandwidth=self.snapshot_bandwidth,
-            window=self.smoothing * self.snapshot_bandwidth,
+            window=self.smoothness,
             dispersion=dispersion,
         )
 
     def pair_space(self) -> Space:
-        """The window from narrower than the kernel to much wider."""
-        return {"smoothing": Between(0.7, 4.0, log=True)}
+        """A window from little wider than the kernel to much wider."""
+        return {"smoothing": Between(1.5, 8.0, log=True)}
+
+    def steady_pair(self) -> dict[str, float]:
+        """What had the least error on moving blobs (benchmarks/flow.py)."""
+        return {"smoothing": 4.0}
+
+    @property
+    def smoothness(self) -> float:
+        """The window that shares one velocity, map units."""
+        return self.smoothing * self.snapshot_bandwidth

@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from stpp.intensity import AnyForecast, Forecast
 from stpp.models.kde import DecayingKDE
 from stpp.rehearsal import Rehearsal
 from stpp.tuning import Between, Progress, Space, search
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FRAMES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Lengths of a frame that are tried, in forecast horizons."""
 
 FLOW_CELLS = {1: 128, 2: 64, 3: 20}
 """Dimensions → cells per axis of the grid on which a flow is estimated."""
@@ -36,7 +42,7 @@ class FlowModel(DecayingKDE):
     The moving part is a :class:`stpp.carried.CarriedDensity`: posts of the last ``history_window`` frames are carried
     along by the flow that their own snapshots show, and spread by diffusion and by what is not known of the velocity.
     Its parameters are learned by predictive log score on rolling windows inside the training past, and c with them;
-    c is 0, which is the decaying KDE, unless it gains ``NATS_PER_PARAMETER`` in all.
+    c is 0, which is the decaying KDE, unless each parameter gains ``NATS_PER_PARAMETER`` in all.
 
     Parameters
     ----------
@@ -46,9 +52,9 @@ class FlowModel(DecayingKDE):
     tune : ``log-score``, or ``fds``, which is improper and rewards forecasts that are too sharp
     carried_share : c, set by the fit as are all below
     carried_decay, carried_bandwidth : of the moving kernel density, per day and map units
-    frame, history_window : days per snapshot, and how many feed the flow
+    frame, history_window : days per snapshot, and how many feed the flow; learned unless they are given
     snapshot_bandwidth : map units
-    momentum : weight of a pair of frames relative to the next one
+    momentum : weight of a frame relative to the next one
     speed, pace : prior standard deviations of velocity (map units per day) and growth (per day)
     drift_scale, growth_scale : shares of velocity and growth that are believed
     diffusion : map units² per day
@@ -64,8 +70,8 @@ class FlowModel(DecayingKDE):
     carried_share: float = 0.0
     carried_decay: float = 1.0
     carried_bandwidth: float = 1.0
-    frame: float = 1.0
-    history_window: int = 2
+    frame: float = math.nan
+    history_window: int = 0
     snapshot_bandwidth: float = 1.0
     momentum: float = 1.0
     speed: float = 1.0
@@ -81,6 +87,8 @@ class FlowModel(DecayingKDE):
     def __post_init__(self) -> None:
         if self.tune not in ("log-score", "fds"):
             raise ValueError(f"--tune is log-score or fds, not '{self.tune}'")
+        if self.frame <= 0 or self.history_window == 1 or self.history_window < 0:
+            raise ValueError("a flow needs a --frame longer than 0 and a --history-window of at least 2 frames")
 
     @abstractmethod
     def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
@@ -89,6 +97,15 @@ class FlowModel(DecayingKDE):
     @abstractmethod
     def pair_space(self) -> Space:
         """Where to look for the parameters of :meth:`pair`, which are fields of the same names."""
+
+    @abstractmethod
+    def steady_pair(self) -> dict[str, float]:
+        """Sensible values of them."""
+
+    @property
+    @abstractmethod
+    def smoothness(self) -> float:
+        """Distance over which errors of the flow go together, map units."""
 
     @property
     def flow_grid(self) -> Grid:
@@ -151,31 +168,33 @@ class FlowModel(DecayingKDE):
             return rehearsal.gains(still.scaled(found, spread, rate).carried.at, self.domain, self.tune)
 
         space = self.space(len(past), bool(np.ptp(past.weight) > 0))
+        steady = self.steady(len(past), space)
         study = search(
             gains,
             space,
             trials=self.trials if len(rehearsal) else 0,
             seed=self.seed,
             seconds=self.tuning_seconds,
-            start=self.start(len(past), space),
+            start=[steady | {"frame": frame} for frame in FRAMES[:3]] if "frame" in space else [steady],
             progress=progress,
         )
-        fitted = replace(still, tried_names=study.names, tried=study.trials)
+        fitted = replace(still.scaled(steady, spread, rate), tried_names=study.names, tried=study.trials)
         gain = 0.0
         if study.best is not None:
-            fitted = fitted.scaled(study.best, spread, rate)
-            shares, gain = rehearsal.shares(fitted.carried.at)
+            found = fitted.scaled(study.best, spread, rate)
+            shares, gain = rehearsal.shares(found.carried.at)
             if gain > NATS_PER_PARAMETER * len(space):
                 moving = float(shares[-1])
-                fitted = replace(fitted, shares=shares[:-1] / (1 - moving), carried_share=moving)
+                fitted = replace(found, shares=shares[:-1] / (1 - moving), carried_share=moving)
         return fitted.reported(past, window, gain / max(len(rehearsal), 1), len(space), time.perf_counter() - began)
 
     def reported(self, past: Events, window: Window, gain: float, learned: int, seconds: float) -> Self:
         """With what the fit reports."""
         assert self.result is not None, "the decaying KDE was fitted first"
+        improper = ", chosen by FDS (improper)" if self.tune == "fds" else ""
         parameters = {
             "share that is carried": Parameter(self.carried_share),
-            "gain of the flow in rehearsals": Parameter(gain, None, "nats/event"),
+            "gain of the flow in rehearsals" + improper: Parameter(gain, None, "nats/event"),
             "trials": Parameter(float(len(self.tried))),
             "half-life of what is carried": Parameter(math.log(2) / self.carried_decay, None, "days"),
             "bandwidth of what is carried": Parameter(self.carried_bandwidth, None, "map units"),
@@ -195,11 +214,11 @@ class FlowModel(DecayingKDE):
     def space(self, n: int, weighted: bool) -> Space:
         """Where to look for parameters, in units of the data (:meth:`scaled`)."""
         scott = n ** (-1 / (self.domain.d + 4))
-        return {
-            "frame": (1.0, 2.0, 4.0, 8.0, 16.0),
+        space: dict[str, Between | Sequence[float]] = {
+            "frame": FRAMES,
             "history_window": Between(2, 10, whole=True),
             "momentum": Between(0.3, 1.0),
-            "snapshot_bandwidth": (0.5, 0.7, 1.0, 1.4, 2.0),
+            "snapshot_bandwidth": (0.35, 0.5, 0.7, 1.0, 1.4),
             "speed": Between(0.01, 1.0, log=True),
             "pace": Between(0.01, 1.0, log=True),
             "drift_scale": Between(0.0, 1.5),
@@ -207,16 +226,19 @@ class FlowModel(DecayingKDE):
             "diffusion": Between(1e-3, 1.0, log=True),
             "carried_decay": Between(0.5, 64.0, log=True),
             "carried_bandwidth": Between(scott / 4, 0.5, log=True),
-            **({"weighted": (0.0, 1.0)} if weighted else {}),
+            "weighted": (0.0, 1.0),
             **self.pair_space(),
         }
+        settled = {"frame": self.frame > 0, "history_window": self.history_window > 0, "weighted": not weighted}
+        return {name: where for name, where in space.items() if not settled.get(name)}
 
-    def start(self, n: int, space: Space) -> list[dict[str, float]]:
-        """Trials to begin with: a steady flow over short and long frames."""
-        steady = {
+    def steady(self, n: int, space: Space) -> dict[str, float]:
+        """A steady flow, believed as it is measured: where the search starts, and what is left if nothing is gained."""
+        values = {
+            "frame": 1.0,
             "history_window": 5.0,
             "momentum": 0.9,
-            "snapshot_bandwidth": 1.0,
+            "snapshot_bandwidth": 0.5,
             "speed": 0.2,
             "pace": 0.1,
             "drift_scale": 1.0,
@@ -225,9 +247,9 @@ class FlowModel(DecayingKDE):
             "carried_decay": 4.0,
             "carried_bandwidth": min(n ** (-1 / (self.domain.d + 4)), 0.5),
             "weighted": 1.0,
+            **self.steady_pair(),
         }
-        known = {name: value for name, value in steady.items() if name in space}
-        return [known | {"frame": frame} for frame in (1.0, 2.0, 4.0)]
+        return {name: value for name, value in values.items() if name in space}
 
     def scaled(self, found: dict[str, float], spread: float, rate: float) -> Self:
         """With the parameters of a trial, turned from units of the data into days and map units.
@@ -242,7 +264,7 @@ class FlowModel(DecayingKDE):
         spread : root mean square of the axes' standard deviations, map units
         rate : events per day
         """
-        frame = found["frame"] * self.horizon
+        frame = found["frame"] * self.horizon if "frame" in found else self.frame
         scott = spread * max(rate * frame, 1.0) ** (-1 / (self.domain.d + 4))
         snapshot = max(found["snapshot_bandwidth"] * scott, 0.75 * float(self.flow_grid.spacing.max()))
         bandwidth = found["carried_bandwidth"] * spread
@@ -251,7 +273,7 @@ class FlowModel(DecayingKDE):
             self,
             **of_pairs,
             frame=frame,
-            history_window=int(found["history_window"]),
+            history_window=int(found.get("history_window", self.history_window)),
             momentum=found["momentum"],
             snapshot_bandwidth=snapshot,
             speed=found["speed"] * snapshot / frame,
@@ -263,6 +285,13 @@ class FlowModel(DecayingKDE):
             carried_bandwidth=bandwidth,
             weighted=bool(found.get("weighted", True)),
         )
+
+    def trials_table(self) -> pd.DataFrame:
+        """Every trial: its parameters in units of the data, and its gain in rehearsals (NaN: given up half-way)."""
+        import pandas as pd
+
+        score = "nats_per_event" if self.tune == "log-score" else "fds"
+        return pd.DataFrame(self.tried, columns=[*self.tried_names, score])
 
     # -- the intensity --------------------------------------------------------------------------------------------
 
