@@ -327,6 +327,9 @@ def reads_events(function: Callable[..., None]) -> Any:
     return reader
 
 
+MEMBERS = click.option("--members", type=_names, metavar="A,B,…", help="Models that the ensemble combines.")
+
+
 def sets_models(*stacks: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Give a verb options of models, as one ``options``."""
 
@@ -400,7 +403,7 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 @DATES
 @BOX
 @click.option("--horizon", type=_duration, metavar="DURATION", help="Learn to look so far ahead.  [default: 1d]")
-@sets_models(HAWKES, FLOW)
+@sets_models(HAWKES, FLOW, MEMBERS)
 @click.option("--parents", is_flag=True, help="Hawkes: write each event's probable parent to RUN/parents.parquet.")
 def fit(
     session: Session,
@@ -528,7 +531,7 @@ def forecast(
 @reads_events
 @click.option("--models", required=True, type=_names, metavar="A,B,…", help="Models to compare.")
 @CONTEST
-@sets_models(HAWKES, FLOW)
+@sets_models(HAWKES, FLOW, MEMBERS)
 @click.option("--nulls", type=_names, default="", metavar="all|A,B,…", help="Test the gains against these nulls.")
 @SHUFFLES
 @click.option("--keep-forecasts", is_flag=True, help="Write every forecast, not only those that the report shows.")
@@ -605,7 +608,7 @@ def evaluate(
 @click.option("--distance", type=float, help="knox: map units that count as near; the closest 1 % of pairs by default.")
 @click.option("--delay", type=_duration, metavar="DURATION", help="knox: time that counts as near; likewise.")
 @CONTEST
-@sets_models(HAWKES, FLOW)
+@sets_models(HAWKES, FLOW, MEMBERS)
 @SHUFFLES
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the values and their picture.")
 def null(

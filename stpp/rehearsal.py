@@ -17,7 +17,7 @@ from stpp.fitting import BURN_IN, LEAST_UNIFORM, concave_weights
 STAGES = 3
 """Parts, each spread over the whole time, after which a bad trial may be given up."""
 
-CARRIED_EVENTS = 2_000_000
+CARRIED_EVENTS = 1_000_000
 """What one trial may cost, in events of all histories, while there are at least ``FEWEST`` windows."""
 
 HISTORY = 20

@@ -315,7 +315,7 @@ def transport_evidence(
     before, after : ``grid.shape`` weight per cell in two frames of equal length, see :func:`stpp.flow.snapshots`
     frame : days from one to the other
     bandwidth : h that they were smoothed with, map units
-    epsilon : ε in units of h²; best between 3 and 100, below 1 slow and no better
+    epsilon : ε in units of h²; 3 to 30 was best for moving blobs; below 1 slow and no better
     unbalance : ρ in units of h²: mass is moved rather than made anew up to about h·√unbalance; try 10 to 1,000;
         ∞ is balanced
     dispersion : Σw²/Σw of the weights, 1 for plain counts

@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "hawkes, exponential": {"kernel": "exponential"},
     "hawkes, productivity": {"productivity": "likes"},
     "drift": {"trials": 4},
+    "transport": {"trials": 4},
+    "ensemble": {"members": ("uniform", "decaying-kde", "hawkes")},
 }
 """Every registered model as it comes, and the other forms of those that have any."""
 
@@ -37,10 +39,10 @@ NEXT = Window(30, 33)
 SELF_EXCITING = {"hawkes", "hawkes, exponential", "hawkes, productivity"}
 """Events to come raise the rate of those after them: a forecast is then no compensator along a frozen history."""
 
-BY_THE_CLOCK = {"hawkes", "hawkes, productivity"}
+BY_THE_CLOCK = {"ensemble", "hawkes", "hawkes, productivity"}
 """Knows the hours of the day and the days of the week, so that its unit of time is no matter of taste."""
 
-ON_A_GRID = {"drift"}
+ON_A_GRID = {"drift", "transport"}
 """Needs a grid, so works in up to 3 dimensions."""
 
 CASES = [(label, d) for label in OPTIONS for d in (1, 2, 3, 5) if d <= 3 or label not in ON_A_GRID]
@@ -92,6 +94,8 @@ def content(value: object) -> Any:
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.name != "seconds"]
         return {name: content(getattr(value, name)) for name in names}
+    if isinstance(value, tuple):
+        return [content(v) for v in value]
     if isinstance(value, dict):
         return {name: content(v) for name, v in value.items()}
     return repr(float(value)) if isinstance(value, float) else repr(value)

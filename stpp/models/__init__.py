@@ -7,13 +7,15 @@ from typing import Any
 from stpp.domain import Box
 from stpp.intensity import IntensityModel
 from stpp.models.drift import DriftField
+from stpp.models.ensemble import Ensemble
 from stpp.models.hawkes import Hawkes
 from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
 from stpp.models.transport import TransportFlow
 
 MODELS: dict[str, type[IntensityModel]] = {
-    model.name: model for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField, TransportFlow)
+    model.name: model
+    for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField, TransportFlow, Ensemble)
 }
 
 __all__ = [
@@ -51,15 +53,24 @@ def make_models(
         if name not in MODELS:
             raise ValueError(f"no model '{name}'; there are: {', '.join(MODELS)}")
         classes[name] = MODELS[name]
-    fields = {name: {field.name for field in dataclasses.fields(cls)} for name, cls in classes.items()}
     given = {key: value for key, value in options.items() if value is not None}
+    members = given.get("members", Ensemble.members) if "ensemble" in classes else ()
+    known = {name: _options(MODELS[name]) for name in (*classes, *members) if name in MODELS}
     for key in given:
-        if not any(key in known for known in fields.values()):
+        if not any(key in fields for fields in known.values()):
             raise ValueError(f"--{key.replace('_', '-')} does not apply to {', '.join(classes)}: leave it out")
     given["seed"] = seed
     if horizon is not None:
         given["horizon"] = horizon
-    return {
-        name: cls(domain=domain, **{key: value for key, value in given.items() if key in fields[name]})
-        for name, cls in classes.items()
-    }
+    models = {}
+    for name, cls in classes.items():
+        mine = {key: value for key, value in given.items() if key in known[name]}
+        if name == "ensemble":
+            passed = {key: value for key, value in given.items() if any(key in known[member] for member in members)}
+            mine["options"] = {key: value for key, value in passed.items() if key not in ("horizon", "floor")}
+        models[name] = cls(domain=domain, **mine)
+    return models
+
+
+def _options(model: type[IntensityModel]) -> set[str]:
+    return {field.name for field in dataclasses.fields(model)}

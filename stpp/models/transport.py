@@ -27,7 +27,7 @@ class TransportFlow(FlowModel):
     summary_line: ClassVar[str] = "a decaying KDE whose recent posts move on along the optimal transport of snapshots"
 
     epsilon: float = 10.0
-    unbalance: float = 10.0
+    unbalance: float = 100.0
 
     def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
         """Displacement and growth of the transport plan, :func:`stpp.sinkhorn.transport_evidence`."""
@@ -43,12 +43,12 @@ class TransportFlow(FlowModel):
         )
 
     def pair_space(self) -> Space:
-        """From nearly unregularised to so smooth that noise moves nothing."""
-        return {"epsilon": Between(1.0, 100.0, log=True), "unbalance": Between(1.0, 100.0, log=True)}
+        """From the width of the kernels to so smooth that noise moves little."""
+        return {"epsilon": Between(3.0, 100.0, log=True), "unbalance": Between(10.0, 1000.0, log=True)}
 
     def steady_pair(self) -> dict[str, float]:
         """Moderate smoothing; mass that moved by some bandwidths is not taken for new."""
-        return {"epsilon": 10.0, "unbalance": 10.0}
+        return {"epsilon": 10.0, "unbalance": 100.0}
 
     @property
     def smoothness(self) -> float:
