@@ -208,15 +208,18 @@ def _derivatives(columns: Array, w: Array, scale: Array, m: Array) -> tuple[Arra
     return gradient, information
 
 
+def spread_of(events: Events) -> float:
+    """Root mean square of the axes' standard deviations, map units; 1 if all events are at one place."""
+    spread = float(np.sqrt(events.x.var(axis=0).mean()))
+    return spread if spread > 1e-12 * np.abs(events.x).max() else 1.0  # 0 but for rounding
+
+
 def bandwidth_ladder(events: Events, step: float = math.sqrt(2)) -> Array:
     """Candidate bandwidths, a geometric ladder from the events' spread down to an eighth of Scott's rule.
 
-    Spread is the root mean square of the axes' standard deviations, Scott's rule spread·n^{−1/(d + 4)} (Scott 1992,
-    Multivariate Density Estimation, eq. 6.42).
+    Scott's rule is spread·n^{−1/(d + 4)} (Scott 1992, Multivariate Density Estimation, eq. 6.42).
     """
-    spread = float(np.sqrt(events.x.var(axis=0).mean()))
-    if spread <= 1e-12 * np.abs(events.x).max():  # all at one place, but for rounding
-        spread = 1.0
+    spread = spread_of(events)
     finest = spread * len(events) ** (-1 / (events.d + 4)) / 8
     count = math.ceil(math.log(spread / finest) / math.log(step))
     return spread * step ** -np.arange(count + 1.0)

@@ -28,6 +28,9 @@ WINDOW_REACH = 4.0
 RIDGE = 1e-6
 """Added to the diagonal of the noise, relative to it: where a cell sees the flank of one event, directions merge."""
 
+LEAST_NOISE = 1e-200
+"""Variance below which it is as good as none; a share ``RIDGE`` of it would be no number any more."""
+
 
 def drift_evidence(
     before: Array, after: Array, grid: Grid, *, frame: float, bandwidth: float, window: float, dispersion: float = 1.0
@@ -103,7 +106,7 @@ def _sandwich_cells(normal: Array, noise: Array, score: Array, information: Arra
                 root[j, i] = noise[entry, cell]
                 half[i, j] = half[j, i] = normal[entry, cell]
                 entry += 1
-            root[i, i] = root[i, i] * (1 + RIDGE) if root[i, i] > 0 else 1.0  # no noise: nothing is seen either
+            root[i, i] = root[i, i] * (1 + RIDGE) if root[i, i] > LEAST_NOISE else 1.0  # no noise: nothing is seen either
             half[i, m] = score[i, cell]
         for j in range(m):  # B = L Lᵀ, and (A, b) becomes L⁻¹ (A, b)
             floor = 0.5 * RIDGE * root[j, j]

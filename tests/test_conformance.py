@@ -28,8 +28,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {} for name in MODELS},
     "hawkes, exponential": {"kernel": "exponential"},
     "hawkes, productivity": {"productivity": "likes"},
-    "drift": {"trials": 4},
-    "transport": {"trials": 4},
+    "drift": {"trials": 3},
+    "transport": {"trials": 3},
     "ensemble": {"members": ("uniform", "decaying-kde", "hawkes")},
 }
 """Every registered model as it comes, and the other forms of those that have any."""

@@ -15,7 +15,7 @@ from stpp.background import RunningMixture
 from stpp.carried import CarriedDensity, RunningCarried
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Grid
 from stpp.events import Events, Window
-from stpp.fitting import Parameter
+from stpp.fitting import Parameter, spread_of
 from stpp.flow import Evidence, FlowEstimator
 from stpp.intensity import AnyForecast, Forecast
 from stpp.models.kde import DecayingKDE
@@ -161,7 +161,7 @@ class FlowModel(DecayingKDE):
         past = events.before(window.end)
         still = replace(super().fit(events, window), origin=window.start)
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
-        spread = float(np.sqrt(past.x.var(axis=0).mean())) or 1.0
+        spread = spread_of(past)
         rate = len(past.between(window)) / window.duration
 
         def gains(found: dict[str, float]) -> Iterator[float]:
