@@ -29,6 +29,7 @@ from stpp.blas import one_blas_thread
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.fields import DecayedField, decayed_sums, decayed_totals
+from stpp.fitting import window_numbers
 from stpp.flow import APART, Flow, FlowEstimator
 
 BATCH = 1_000_000
@@ -91,11 +92,8 @@ class CarriedDensity:
         return self.bandwidth * 2 ** (level / 2)
 
     def issue(self, t: Array) -> NDArray[np.int64]:
-        """(n,) number k of the forecast window that each time falls in; floor, safe from rounding."""
-        k = np.floor((t - self.origin) / self.horizon).astype(np.int64)
-        k -= self.origin + k * self.horizon > t
-        k += self.origin + (k + 1) * self.horizon <= t
-        return k
+        """(n,) number k of the forecast window that each time falls in."""
+        return window_numbers(t, self.origin, self.horizon)
 
     def pieces(self, window: Window) -> list[Window]:
         """The window cut at the times at which the flow is looked at."""

@@ -237,9 +237,20 @@ def memory_ladder(events: Events, horizon: float) -> list[float]:
     return [0.0, *(math.log(2) / half_life_ladder(horizon / 4, span, 3.0, 12))]
 
 
+def window_numbers(t: Array, start: float, horizon: float) -> NDArray[np.int64]:
+    """(n,) number k of the window [start + k·horizon, start + (k + 1)·horizon) that each time falls in.
+
+    As the floats are: rounding puts no time outside its window, so none before its own issue time.
+    """
+    k = np.floor((t - start) / horizon).astype(np.int64)
+    k -= start + k * horizon > t
+    k += start + (k + 1) * horizon <= t
+    return k
+
+
 def issue_times(t: Array, start: float, horizon: float) -> Array:
     """(n,) start of the forecast window of length ``horizon`` that each time falls in, counted from ``start``."""
-    return np.minimum(start + np.floor((t - start) / horizon) * horizon, t)  # rounding must not put it after t
+    return np.asarray(start + window_numbers(t, start, horizon) * horizon)
 
 
 def training_targets(events: Events, window: Window) -> NDArray[np.int64]:

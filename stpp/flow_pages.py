@@ -68,7 +68,7 @@ def draw_flow(flow: Flow, events: Events, title: str = "flow", *, window: float,
     flow : of one window
     events : give the epoch and the names of the axes
     title : what it comes from, such as "drift, 8 frames of 1 day"; its date is added
-    window : of the estimator, map units: see :func:`stpp.flow_report.divergence_error`
+    window : of the estimator, map units: see :meth:`stpp.flow.Flow.divergence_error`
     scale : of several pages to be compared
     """
     scale = scale if scale is not None else Scale.of([flow], window)

@@ -19,7 +19,6 @@ from stpp.flow import Flow
 from stpp.flow_report import (
     LEVEL,
     PRESENT,
-    divergence_error,
     gathers_or_spreads,
     grows,
     moves,
@@ -124,7 +123,7 @@ def plot_divergence(
     Parameters
     ----------
     flow, events, axes, ax : as in :func:`plot_flow`
-    window : of the estimator, map units: see :func:`stpp.flow_report.divergence_error`
+    window : of the estimator, map units: see :meth:`stpp.flow.Flow.divergence_error`
     limit : per day, where the colours end on both sides; by default :func:`divergence_limit`
 
     Returns
@@ -134,7 +133,7 @@ def plot_divergence(
     with house_style():
         panel = _Panel(flow, events, axes, ax)
         if panel.begin("divergence", SPREAD_LABEL):
-            sure, error = gathers_or_spreads(panel.flow, window), divergence_error(panel.flow, window)
+            sure, error = gathers_or_spreads(panel.flow, window), panel.flow.divergence_error(window)
             reach = divergence_limit([flow], window) if limit is None else limit
             panel.signed(panel.flow.divergence, error, sure, reach, SPREAD_LABEL, "PuOr")
             if panel.grid.box.d == 2:
@@ -219,7 +218,7 @@ def fastest_of(flows: Sequence[Flow]) -> float:
 
 def divergence_limit(flows: Sequence[Flow], window: float) -> float:
     """The divergence, per day, at which colours end: the largest where there is mass, and at least a standard error."""
-    return _reach(flows, lambda flow: np.abs(flow.divergence), lambda flow: divergence_error(flow, window))
+    return _reach(flows, lambda flow: np.abs(flow.divergence), lambda flow: flow.divergence_error(window))
 
 
 def growth_limit(flows: Sequence[Flow]) -> float:

@@ -75,27 +75,13 @@ def grows(flow: Flow) -> NDArray[np.bool_]:
 
 def gathers_or_spreads(flow: Flow, window: float) -> NDArray[np.bool_]:
     """``grid.shape`` cells with mass whose divergence is beyond chance; none where no motion is."""
-    sure = beyond_chance(_two_sided(flow.divergence, divergence_error(flow, window)), _present_mass(flow))
+    sure = beyond_chance(_two_sided(flow.divergence, flow.divergence_error(window)), _present_mass(flow))
     return sure & moves(flow).any()
 
 
 def _present_mass(flow: Flow) -> Array:
     """The density where there is enough of it: standard errors of a few events are not to be trusted in the tails."""
     return np.where(relative_mass(flow) >= PRESENT, flow.density, 0.0)
-
-
-def divergence_error(flow: Flow, window: float) -> Array:
-    """``grid.shape`` standard error of ∇·v, per day, on the safe side.
-
-    White noise seen through a Gaussian window of standard deviation s has a derivative of variance 1/(2s²) per unit of
-    its own. Errors of a velocity also change from place to place, though, and on worlds without motion that variance
-    called some divergence beyond chance in 20 to 50 % of maps; twice as much, which is used here, in 1 to 3 %.
-
-    Parameters
-    ----------
-    window : s, map units: standard deviation of the window that shares one velocity
-    """
-    return np.asarray(np.sqrt((flow.velocity_error**2).sum(axis=0)) / window)
 
 
 def speed(flow: Flow) -> Array:
@@ -120,7 +106,7 @@ def flow_facts(flow: Flow, events: Events, *, window: float) -> dict[str, Any]:
     ----------
     flow : of one window
     events : give the date and the names of the axes
-    window : of the estimator, map units: see :func:`divergence_error`
+    window : of the estimator, map units: see :meth:`stpp.flow.Flow.divergence_error`
 
     Returns
     -------
@@ -160,7 +146,7 @@ def flow_facts(flow: Flow, events: Events, *, window: float) -> dict[str, Any]:
     facts["growth"], facts["growth_error"] = mean(flow.growth), mean(flow.growth_error)
     facts["share_growing"] = mean(growing)
     divergence, certain = flow.divergence, gathers_or_spreads(flow, window) & present
-    unsure = divergence_error(flow, window)
+    unsure = flow.divergence_error(window)
     for name, sign in (("sink", -1), ("source", 1)):
         among, most = certain & (sign * divergence > 0), sign * divergence * flow.density
         facts[name] = _extreme(flow, divergence, unsure, among, most, "divergence")

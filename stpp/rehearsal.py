@@ -12,7 +12,7 @@ from stpp.background import KernelMixture, component_density
 from stpp.blas import one_blas_thread
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
-from stpp.fitting import BURN_IN, LEAST_UNIFORM, concave_weights
+from stpp.fitting import BURN_IN, LEAST_UNIFORM, concave_weights, window_numbers
 
 STAGES = 3
 """Parts, each spread over the whole time, after which a bad trial may be given up."""
@@ -57,7 +57,7 @@ class Rehearsal:
     def of(cls, past: Events, window: Window, mixture: KernelMixture, horizon: float) -> Rehearsal:
         """Windows of length ``horizon`` counted from the window's start, spread over it after a burn-in."""
         first = max(int(np.searchsorted(past.t, window.start)), int(BURN_IN * len(past)))
-        number = np.floor((past.t[first:] - window.start) / horizon).astype(np.int64)
+        number = window_numbers(past.t[first:], window.start, horizon)
         number = number[number > 0]  # a window that the burn-in ends in is as good as the others, but for the first
         occupied = np.unique(number)
         per_window = len(past) / max(past.t[-1] - past.t[0], horizon) * horizon * HISTORY
@@ -66,7 +66,7 @@ class Rehearsal:
             occupied = occupied[np.linspace(0, len(occupied) - 1, most).round().astype(int)]
         rows = len(past) - len(number) + np.flatnonzero(np.isin(number, occupied))
         rows = rows[:: max(1, -(-len(rows) // TARGETS))]
-        number = np.floor((past.t[rows] - window.start) / horizon).astype(np.int64)
+        number = window_numbers(past.t[rows], window.start, horizon)
         issue = window.start + number.astype(np.float64) * horizon
         x, weight = past.x[rows], past.weight[rows]
         weight = np.ones(len(rows)) if weight.sum() == 0 else weight / weight.mean()
@@ -93,8 +93,10 @@ class Rehearsal:
                 continue
             column[now] = density(self.issue[now], self.x[now], self.past)
             rows = np.flatnonzero(self.stage <= stage)
-            _, _, before, after = self.solve(column, rows)
             weight = self.weight[rows]
+            if not weight.sum() > 0:  # events without importance say nothing yet
+                continue
+            _, _, before, after = self.solve(column, rows)
             gained = np.log(after / before) if score == "log-score" else (after - before) * box.volume
             yield float(weight @ gained / weight.sum())
 

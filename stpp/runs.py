@@ -158,12 +158,8 @@ def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[lis
     """
     if not isinstance(model, FlowModel):
         raise ValueError(f"'{model.name}' has no flow: take drift or transport")
+    model.refuse_shorter(window)
     estimator = model.estimator
-    if estimator.reach > window.duration:
-        raise ValueError(
-            f"the history window of {model.history_window} frames of {in_words(model.frame)} is longer than the "
-            f"{in_words(window.duration)} of data: shorten --frame or --history-window"
-        )
     count = math.floor((window.duration - estimator.reach) / model.horizon + 1e-9) + 1
     times = window.end - model.horizon * np.arange(count)[::-1]
     inside = events.before(window.end).inside(model.domain)

@@ -131,15 +131,6 @@ def test_strong_evidence_speaks_for_itself() -> None:
     np.testing.assert_allclose(flow.velocity_error[:, 1, 1], np.sqrt(np.diag(covariance))[:2], rtol=1e-5)
 
 
-def test_evidence_adds_up() -> None:
-    grid = a_grid((4,))
-    one, two = (Evidence(np.full((2, 2, 4), v), np.full((2, 4), 10 * v)) for v in (1.0, 2.0))
-    both = Evidence.pooled([one, two], [0.5, 1.0], grid)
-    np.testing.assert_allclose(both.information, 2.5)
-    np.testing.assert_allclose(both.score, 25.0)
-    assert (one.information == 1).all()  # nothing was changed in place
-
-
 # -- what is read from a flow --------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,6 @@ from stpp.flow_pictures import plot_divergence, plot_flow, plot_growth, plot_unc
 from stpp.flow_report import (
     beyond_chance,
     direction,
-    divergence_error,
     flow_facts,
     flow_lines,
     gathers_or_spreads,
@@ -294,7 +293,7 @@ def test_mass_counts() -> None:
 
 def test_divergence_of_velocities_known_to_0_1() -> None:
     flow = replace(blob(), velocity_error=np.full_like(blob().velocity_error, 0.1))
-    np.testing.assert_allclose(divergence_error(flow, 0.5), np.sqrt(2) * 0.1 / 0.5)
+    np.testing.assert_allclose(flow.divergence_error(0.5), np.sqrt(2) * 0.1 / 0.5)
 
 
 def test_an_empty_frame_is_said() -> None:

@@ -142,6 +142,17 @@ class FlowModel(DecayingKDE):
             horizon=self.horizon,
         )
 
+    def refuse_shorter(self, window: Window) -> None:
+        """Raise ValueError if the history window, as far as it is known, is longer than a window of data."""
+        from stpp.columns import in_words
+
+        frame = self.frame if self.frame > 0 else FRAMES[0] * self.horizon
+        if self.history_window * frame > window.duration:
+            raise ValueError(
+                f"the history window of {self.history_window} frames of {in_words(frame)} is longer than the "
+                f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+            )
+
     # -- learning -------------------------------------------------------------------------------------------------
 
     def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
@@ -150,13 +161,14 @@ class FlowModel(DecayingKDE):
         Raises
         ------
         ValueError
-            above 3 dimensions, or if there are no events to learn from
+            above 3 dimensions, if there are no events to learn from, or as :meth:`refuse_shorter`
         """
         if self.domain.d > MAX_GRID_DIMENSIONS:
             raise ValueError(
                 f"{self.name} estimates a flow on a grid, for up to {MAX_GRID_DIMENSIONS} dimensions, and these events "
                 f"have {self.domain.d}: use fewer --coords"
             )
+        self.refuse_shorter(window)
         began = time.perf_counter()
         past = events.before(window.end)
         still = replace(super().fit(events, window), origin=window.start)
