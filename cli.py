@@ -275,7 +275,12 @@ FLOW = stack(
     click.option(
         "--trials", type=click.IntRange(0), metavar="N", help="Flows: sets of parameters tried.  [default: 40]"
     ),
-    click.option("--tuning-seconds", type=float, metavar="S", help="Flows: stop trying after so long."),
+    click.option(
+        "--tuning-seconds",
+        type=click.FloatRange(0, min_open=True),
+        metavar="S",
+        help="Flows: stop trying after so long.",
+    ),
     click.option("--tune", type=click.Choice(["log-score", "fds"]), help="Flows: what is learned; fds is improper."),
 )
 
@@ -429,7 +434,7 @@ def fit(
         fitted, window, notes = train(model, source.events, **settings, **options)
         if directory:
             fitted.save(directory)
-            write_trials(directory / "trials.csv", fitted)
+            write_trials(directory, fitted)
             settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
             session.record(directory, session.describe(source, **settings), source)
             if parents:
@@ -441,45 +446,54 @@ def fit(
 
 @verb
 @reads_events
-@click.option("--model", default="drift", show_default=True, help="drift or transport.")
+@click.option("--model", type=click.Choice(["drift", "transport"]), default="drift", show_default=True, help="Of flow.")
 @click.option("--step", type=_duration, default="1d", show_default=True, help="From one flow to the next.")
 @DATES
 @BOX
 @sets_models(FLOW)
-@click.option("--animate", is_flag=True, help="Animate the density and its arrows too.")
+@click.option("--movie", is_flag=True, help="Animate the density and its arrows too.")
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for pages, numbers and the animation.")
 def flow(
     session: Session,
     source: Source,
     model: str,
     step: float,
-    animate: bool,
+    movie: bool,
     output: Path | None,
     options: dict[str, Any],
     **settings: Any,
 ) -> None:
-    """Where does discourse move, gather, spread, grow and fade? One flow per step, each from the posts before it.
+    """Where does discourse move, gather, spread, grow and fade? One flow per step.
 
-    With -o RUN: a page per flow, all numbers in RUN/flow.nc, a summary in RUN/flows.csv, the model and its trials.
+    Each flow is measured from the posts before it, with parameters that are learned from all posts from --start to
+    --end. With -o RUN: a page per flow, all numbers in RUN/flow.nc, a summary in RUN/flows.csv, the model and its
+    trials.
     """
+    from stpp.flow_files import check_axes
     from stpp.flow_pages import animate_flows, write_pages
     from stpp.flow_report import flow_facts, flow_lines
+    from stpp.movies import check_movies
     from stpp.outputs import new_run
     from stpp.runs import flows_of, train, write_trials
 
-    if animate and not output:
-        raise click.UsageError("--animate needs -o RUN")
+    if movie and not output:
+        raise click.UsageError("--movie needs -o RUN")
     options |= {"seed": session.seed, "progress": session.progress("trial")}
     with new_run(output, force=session.force) if output else nullcontext() as directory:
+        if directory:
+            check_axes(source.events)
+            check_movies(directory, ["flow"] if movie else [])
         fitted, window, notes = train(model, source.events, horizon=step, **settings, **options)
         flows, smoothness, title = flows_of(fitted, source.events, window)
         if directory:
             fitted.save(directory)
-            write_trials(directory / "trials.csv", fitted)
-            write_pages(flows, source.events, directory, title, smoothness, progress=session.progress("page"))
-            if animate:
+            write_trials(directory, fitted)
+            bar = session.progress("page")
+            write_pages(flows, source.events, directory, title, smoothness, remark=notes[-1], progress=bar)
+            if movie:
                 animate_flows(flows, source.events, directory, title)
-            session.record(directory, session.describe(source, box=fitted.domain.to_list()), source)
+            settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
+            session.record(directory, session.describe(source, **settings), source)
     session.log(*notes)
     facts = [flow_facts(one, source.events, window=smoothness) for one in flows]
     lines = [f"{one['time'][:16].replace('T', ' ')}  " + "; ".join(flow_lines(one)) for one in facts]

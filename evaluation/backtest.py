@@ -19,6 +19,7 @@ from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
 from stpp.memory import peak_memory_mb, reset_peak_memory
+from stpp.models import fit_model
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is worked on, pieces done, pieces in all) after each piece: a window, a null world, a frame."""
@@ -43,6 +44,7 @@ class BacktestResult:
     cost : by model, ``seconds`` of fitting and forecasting all windows, and ``peak_memory_mb``, the most that the
         process held in the model's turn. The only part that differs from run to run
     forecasts : (model, window number) → forecast, of the windows that are kept
+    remarks : model → what a reader of its scores should know, for those that have something to say
     """
 
     plan: Plan
@@ -53,6 +55,7 @@ class BacktestResult:
     log_density: dict[str, list[Array]]
     cost: pd.DataFrame
     forecasts: Mapping[tuple[str, int], Forecast]
+    remarks: dict[str, str]
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -169,10 +172,13 @@ def backtest(
         name: [store.log_density(name, row["window"]) for row in rows if row["model"] == name] if store else []
         for name in models
     }
+    fits: dict[str, IntensityModel] = {}
     for name, model in models.items():
         reset_peak_memory()
         clock = time.perf_counter()
-        for k, converged, forecast in _forecasts(name, model, inside, plan, grid, store, len(log_density[name])):
+        for k, converged, forecast in _forecasts(
+            name, model, inside, plan, grid, store, len(log_density[name]), fits, progress
+        ):
             seconds = time.perf_counter() - clock
             found, logs = score_window(forecast, scored[k], plan.zoom)
             row = {"model": name, "window": k, **found, "converged": converged, "floor": forecast.floor}
@@ -200,7 +206,8 @@ def backtest(
     table.insert(list(table.columns).index("log_score") + 1, "information_gain", np.concatenate(list(gains.values())))
     intervals = information_gain_intervals(gains, weight, overlap=plan.overlap, rng=rng)
     forecasts = store.forecasts(windows, grid) if store and grid else {}
-    return BacktestResult(plan, domain, inside, table, intervals, log_density, cost, forecasts)
+    remarks = {name: fitted.remark for name, fitted in fits.items() if fitted.remark}
+    return BacktestResult(plan, domain, inside, table, intervals, log_density, cost, forecasts, remarks)
 
 
 def _check(events: Events, models: Mapping[str, IntensityModel], plan: Plan) -> Box:
@@ -233,10 +240,18 @@ def _forecasts(
     grid: Grid | None,
     store: Store | None,
     done: int,
+    fits: dict[str, IntensityModel],
+    progress: Progress | None,
 ) -> Iterator[tuple[int, bool, AnyForecast]]:
-    """From window ``done`` on: its number, if the fit converged, and the forecast from what is known at its start."""
+    """From window ``done`` on: its number, if the fit converged, and the forecast from what is known at its start.
+
+    The last fit is put into ``fits``.
+    """
     windows = plan.windows
     every = plan.refit or len(windows)
+    last = store.fit(name, (len(windows) - 1) // every * every) if store else None
+    if last is not None:  # of an interrupted run whose windows may all be done
+        fits[name] = last
     for first in range(done - done % every, len(windows), every):
         batch, ready = windows[first : first + every], max(done - first, 0)
         if not batch[ready:]:
@@ -245,9 +260,10 @@ def _forecasts(
         training_events(events, past)
         fitted = store.fit(name, first) if store else None
         if fitted is None:
-            fitted = model.fit(plan.known(events, issue), past)
+            fitted = fit_model(model, plan.known(events, issue), past, progress)
             if store:
                 store.keep_fit(name, first, fitted)
+        fits[name] = fitted
         converged = fitted.result is None or fitted.result.converged
         if plan.history is None:
             issued = fitted.rolling_forecasts(events.before(batch[-1].start), batch, grid, first=ready)

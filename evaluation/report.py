@@ -192,6 +192,7 @@ def _scored(result: BacktestResult) -> list[str]:
         lines.append(f"{counts['empty']} windows without events {where} have no score and are left out")
     if counts["outside"]:
         lines.append(f"{counts['outside']:,} events outside the domain have no relative density: no score counts them")
+    lines += [f"{name} {remark}" for name, remark in result.remarks.items()]
     table = result.table
     for name, count in table.loc[~table["converged"], "model"].value_counts(sort=False).items():
         lines.append(f"{count} windows of {name} rest on a fit that did not converge: {ROUGH_FIT}")

@@ -95,7 +95,10 @@ def load_result(directory: Path) -> tuple[BacktestResult, dict[str, Any]]:
     rng = np.random.default_rng(manifest["seed"])
     intervals = information_gain_intervals(gains, weight, overlap=plan.overlap, rng=rng)
     cost = pd.DataFrame.from_dict(manifest["cost"], orient="index").loc[list(gains)]
-    result = BacktestResult(plan, domain, events.inside(domain), table, intervals, log_density, cost, forecasts)
+    last = {name: load_fits(directory, name, plan.windows)[-1][0].remark for name in gains}
+    remarks = {name: remark for name, remark in last.items() if remark}
+    inside = events.inside(domain)
+    result = BacktestResult(plan, domain, inside, table, intervals, log_density, cost, forecasts, remarks)
     return result, manifest
 
 

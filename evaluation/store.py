@@ -13,6 +13,7 @@ from stpp.domain import Array, Grid
 from stpp.events import Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
 from stpp.outputs import append_journal, read_journal
+from stpp.runs import write_trials
 
 FLOAT = np.float32
 """How forecasts are kept: a relative error of 6e-8 in what is drawn; scores are computed before."""
@@ -63,6 +64,7 @@ class Store:
         unfinished = directory.with_name(f"{directory.name}.new")
         unfinished.mkdir(parents=True, exist_ok=True)
         fitted.save(unfinished)
+        write_trials(unfinished, fitted)
         unfinished.rename(directory)
 
     def _file(self, kind: str, model: str, k: int) -> Path:

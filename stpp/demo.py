@@ -26,7 +26,7 @@ def steps(folder: Path, *, planted: bool) -> list[list[str]]:
     else:
         start, split, end, step = "2013-01-01", "2016-01-06", "2017-12-27", "7d"
         source, place = str(folder / "tweets.parquet"), ["--embed", "lsa", "--space-until", split]
-    models = "uniform,historical-average,decaying-kde,hawkes"
+    models = "uniform,historical-average,decaying-kde,hawkes,drift"
     test = ["--train-start", start, "--test-start", split, "--test-end", end, "--step", step]
     return [
         ["ingest", source, "-o", events, *place],

@@ -160,7 +160,7 @@ class Flow:
     def divergence(self) -> Array:
         """``grid.shape`` ∇·v, per day: > 0 where mass spreads (a source), < 0 where it gathers (a basin's pull)."""
         return np.asarray(
-            sum(_derivative(v, k, h) for k, (v, h) in enumerate(zip(self.velocity, self.grid.spacing, strict=True)))
+            sum(derivative(v, k, h) for k, (v, h) in enumerate(zip(self.velocity, self.grid.spacing, strict=True)))
         )
 
     def divergence_error(self, window: float) -> Array:
@@ -256,7 +256,7 @@ class FlowEstimator:
     pace: float
     weighted: bool
     pair: PairEstimator
-    _known: dict[float, Array] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[tuple[float, ...], Array] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def reach(self) -> float:
@@ -269,17 +269,18 @@ class FlowEstimator:
 
         Parameters
         ----------
-        events : in the grid's box; always of the same history, since snapshots that flows share are kept
+        events : in the grid's box
         time : days; frames are counted back from it
         """
         recent = events.between(Window(time - self.reach, time))
         if not self.weighted:
             recent = replace(recent, weight=np.ones(len(recent)))
-        ends = time - self.frame * np.arange(self.frames)[::-1]
-        missing = np.array([end for end in ends if end not in self._known])
-        new = snapshots(recent, missing, self.frame, self.grid, self.bandwidth)
-        self._known.update(zip(missing.tolist(), new, strict=True))
-        frames = np.stack([self._known[end] for end in ends])
+        ends = time - self.frame * np.arange(self.frames, dtype=np.float64)[::-1]
+        keys = [self._key(recent.between(Window(end - self.frame, end)), float(end)) for end in ends]
+        missing = [k for k, key in enumerate(keys) if key not in self._known]
+        new = snapshots(recent, ends[missing], self.frame, self.grid, self.bandwidth)
+        self._known.update((keys[k], one) for k, one in zip(missing, new, strict=True))
+        frames = np.stack([self._known[key] for key in keys])
         while len(self._known) > KEPT_FRAMES:
             del self._known[next(iter(self._known))]
         before, after, share = pooled_pair(frames, self.momentum)
@@ -289,8 +290,13 @@ class FlowEstimator:
         evidence = self.pair(before, after, share * dispersion)
         return Flow.solve(evidence, self.grid, time, self.frame, density, speed=self.speed, pace=self.pace)
 
+    @staticmethod
+    def _key(events: Events, end: float) -> tuple[float, ...]:
+        """What a snapshot is known by: its end and its events."""
+        return end, len(events), float(events.t.sum()), float(events.x.sum()), float(events.weight.sum())
 
-def _derivative(field: Array, axis: int, step: float) -> Array:
+
+def derivative(field: Array, axis: int, step: float) -> Array:
     """Central differences; 0 along an axis of one cell."""
     if field.shape[axis] < 2:
         return np.zeros_like(field)

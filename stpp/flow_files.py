@@ -29,6 +29,13 @@ VARIABLES: dict[str, tuple[bool, str, str]] = {
 ERRORS = {"velocity": "velocity_error", "growth": "growth_error"}
 
 
+def check_axes(events: Events) -> None:
+    """Raise ValueError if a coordinate bears the name of something else in a file of flows."""
+    taken = {"time", "component", "frame", "bound", *VARIABLES, *(f"{name}_bounds" for name in events.axes)}
+    if clash := sorted(taken & set(events.axes)):
+        raise ValueError(f"a coordinate named '{clash[0]}' cannot be told from the file's own: rename that column")
+
+
 def write_flows(path: Path, flows: Sequence[Flow], events: Events) -> None:
     """Write flows with dimensions time, component and the axes of the map, last axis first; CF-1.11.
 
@@ -50,9 +57,7 @@ def write_flows(path: Path, flows: Sequence[Flow], events: Events) -> None:
     grid, axes = flows[0].grid, events.axes
     if any(flow.grid != grid for flow in flows):
         raise ValueError("flows in one file lie on one grid: write each grid to its own file")
-    taken = {"time", "component", "frame", "bound", *VARIABLES, *(f"{name}_bounds" for name in axes)}
-    if clash := sorted(taken & set(axes)):
-        raise ValueError(f"a coordinate named '{clash[0]}' cannot be told from the file's own: rename that column")
+    check_axes(events)
     _frame(flows, grid, events).to_netcdf(path, engine="h5netcdf")
     space = tuple(reversed(axes))
     with h5netcdf.File(path, "a") as file:

@@ -60,7 +60,15 @@ class Scale:
         return cls(top_of(flows), fastest, divergence_limit(flows, window), growth_limit(flows), error)
 
 
-def draw_flow(flow: Flow, events: Events, title: str = "flow", *, window: float, scale: Scale | None = None) -> Figure:
+def draw_flow(
+    flow: Flow,
+    events: Events,
+    title: str = "flow",
+    *,
+    window: float,
+    scale: Scale | None = None,
+    remark: str = "",
+) -> Figure:
     """A page on one window: motion, gathering and spreading, growth, how sure it is, and what that amounts to.
 
     Parameters
@@ -70,9 +78,10 @@ def draw_flow(flow: Flow, events: Events, title: str = "flow", *, window: float,
     title : what it comes from, such as "drift, 8 frames of 1 day"; its date is added
     window : of the estimator, map units: see :meth:`stpp.flow.Flow.divergence_error`
     scale : of several pages to be compared
+    remark : a last line
     """
     scale = scale if scale is not None else Scale.of([flow], window)
-    lines = flow_lines(flow_facts(flow, events, window=window))
+    lines = [*flow_lines(flow_facts(flow, events, window=window)), *([remark] if remark else [])]
     with house_style():
         width, height = map_size(flattened_flow(flow).grid.box, 2)
         figure = Figure(figsize=(width, 2 * height + 2.2))
@@ -93,6 +102,7 @@ def write_pages(
     title: str,
     window: float,
     *,
+    remark: str = "",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
     """Write ``flow.nc``, ``flows.csv`` (the facts of each flow) and a page per flow, ``flow-DATE.png``, to one scale.
@@ -102,7 +112,7 @@ def write_pages(
     flows : in time order
     events : give the epoch and the names of the axes
     directory : where to
-    title, window : as in :func:`draw_flow`
+    title, window, remark : as in :func:`draw_flow`
     progress : told about every page
     """
     import pandas as pd
@@ -112,7 +122,7 @@ def write_pages(
     pd.json_normalize(facts).to_csv(directory / "flows.csv", index=False)
     scale = Scale.of(flows, window)
     for done, flow in enumerate(flows, start=1):
-        page = draw_flow(flow, events, title, window=window, scale=scale)
+        page = draw_flow(flow, events, title, window=window, scale=scale, remark=remark)
         page.savefig(directory / f"flow-{events.date(flow.time):%Y-%m-%dT%H%M}.png")
         if progress is not None:
             progress("drawing", done, len(flows))

@@ -171,8 +171,8 @@ def flow_lines(facts: Mapping[str, Any]) -> list[str]:
             lines[-1] += f"; fastest {_plus_minus(fastest['speed'], fastest['error'])} at {_place(fastest)}"
     else:
         lines.append(
-            f"no motion beyond chance in this window (cell by cell {_percent(facts['share_significant'])} of the mass "
-            "looks significant; chance alone gives 5 % on average)"
+            f"no motion is certain on the map as a whole: cells with {_percent(facts['share_significant'])} of the "
+            "mass would each pass a test of their own, but neighbours err together"
         )
         lines.append(
             f"mean speed {_two_digits(facts['mean_speed'])} map units per day; chance alone gives "

@@ -240,6 +240,11 @@ class IntensityModel(ABC):
         for window in windows[first:]:
             yield self.forecast(window, events.before(window.start), grid)
 
+    @property
+    def remark(self) -> str:
+        """What a reader of the fitted model's scores should know, if anything."""
+        return ""
+
     def total_compensator(self, window: Window, history: Events) -> float:
         """∫∫ λ over the whole domain and the window, along the realised history."""
         return float(self.compensator(window, history, Grid.over(self.domain, 1)).sum())

@@ -29,7 +29,7 @@ OUTPUT = ("-o", "--output", "--animate", "--images")
 MANNERS = ("--force", "--quiet", "--json")
 """Options, with a value and without, that say what is written where and how it is told, and change no result."""
 
-RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "pyarrow", "scikit-learn", "xarray")
+RECORDED_VERSIONS = ("numpy", "scipy", "numba", "pandas", "optuna", "pyarrow", "scikit-learn", "xarray")
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Velocity of density between two snapshots: density Lucas–Kanade with growth, and how sure it is.
 
-Where velocity v and growth r hardly change within a window, the continuity equation of :mod:`stpp.flow` is linear in v
-and in q = r − ∇·v, the growth of the density as it moves: ∂ρ/∂t = −v·∇ρ + qρ. Least squares over a Gaussian window [1]_,
+Where velocity v and growth r hardly change within a window, the continuity equation of :mod:`stpp.flow` is linear in
+v and in q = r − ∇·v, growth of the density as it moves: ∂ρ/∂t = −v·∇ρ + qρ. Least squares over a Gaussian window [1]_,
 weighted by the variance of a Poisson count, gives normal equations A (v, q) = b in each cell. They are centred in time,
 so their error is of second order: below 8 % where a blob moves by its own standard deviation between two frames.
 Smoothing makes the errors of neighbouring cells depend on one another, so A is not the inverse covariance of the
@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from stpp.domain import Array, Grid
-from stpp.flow import Evidence
+from stpp.flow import Evidence, derivative
 
 WINDOW_REACH = 4.0
 """Standard deviations after which the window is cut off."""
@@ -54,7 +54,7 @@ def drift_evidence(
     mean = (before + after) / 2
     # The weights are 1/variance, and the variance of a cell without events is not 0: that of one event at least.
     one_event = dispersion * np.prod(step / np.hypot(math.sqrt(2 * math.pi) * bandwidth, step))
-    design = np.stack([*(-_slope(mean, axis, step[axis]) for axis in range(d)), mean])
+    design = np.stack([*(-derivative(mean, axis, step[axis]) for axis in range(d)), mean])
     effect = design / (mean + one_event)
     upper = np.triu_indices(d + 1)
 
@@ -101,13 +101,6 @@ def _window(n: int, sd: float, reach: float) -> Array:
 def _weights(sd: Array) -> float:
     """Sum of exp(−|i|²/(2 sd²)) over cells i, sd in cells per axis."""
     return float(np.prod([np.exp(-0.5 * (np.arange(-int(9 * s) - 1, int(9 * s) + 2) / s) ** 2).sum() for s in sd]))
-
-
-def _slope(field: Array, axis: int, step: float) -> Array:
-    """Central differences; 0 along an axis of one cell."""
-    if field.shape[axis] < 2:
-        return np.zeros_like(field)
-    return np.asarray(np.gradient(field, step, axis=axis))
 
 
 def _sandwich(normal: Array, noise: Array, score: Array) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ CARRIED_EVENTS = 1_000_000
 HISTORY = 20
 """Forecast horizons of history that a trial is expected to look at."""
 
-FEWEST, MOST = 12, 200
+FEWEST, MOST = 12, 100
 """Windows of a rehearsal."""
 
 TARGETS = 20_000
@@ -92,30 +93,55 @@ class Rehearsal:
             if len(now) == 0:
                 continue
             column[now] = density(self.issue[now], self.x[now], self.past)
-            rows = np.flatnonzero(self.stage <= stage)
+            rows, before = self._still[stage]
             weight = self.weight[rows]
             if not weight.sum() > 0:  # events without importance say nothing yet
                 continue
-            _, _, before, after = self.solve(column, rows)
+            after = self._best(self._with(column[rows], rows), weight)[1]
             gained = np.log(after / before) if score == "log-score" else (after - before) * box.volume
             yield float(weight @ gained / weight.sum())
 
-    def shares(self, density: DensityAt) -> tuple[Array, float]:
-        """(C + 1,) shares with one more component, its own last (the rest is uniform), and the gain in nats."""
-        column = density(self.issue, self.x, self.past)
-        shares, _, before, after = self.solve(column, np.arange(len(self)))
-        return shares, float(self.weight @ np.log(after / before))
+    def shares(self, density: DensityAt) -> tuple[Array, float, float]:
+        """The mixture with one more component, and what it gains.
 
-    @one_blas_thread
-    def solve(self, column: Array, rows: NDArray[np.int64]) -> tuple[Array, Array, Array, Array]:
-        """Shares with and without one more component that maximise the log score, and both densities at the targets."""
-        weight, still = self.weight[rows], self.columns[rows]
-        both = np.column_stack([still[:, :-1], column[rows], still[:, -1]])
+        Returns
+        -------
+        (C + 1,) shares, the new one last (the rest is uniform); the gain in nats; and what chance gains, in nats per
+        parameter and at least 1. That is 1 for independent events of one weight [1]_. Weights and events that come
+        together, as replies do, make it larger: the variance of the gain between windows over that of as many
+        independent events.
+
+        .. [1] Akaike (1974), A new look at the statistical model identification, IEEE TAC 19, 716; with a variance
+           that is estimated: Takeuchi (1976).
+        """
+        rows, before = self._still[STAGES - 1]
+        shares, after = self._best(self._with(density(self.issue, self.x, self.past), rows), self.weight)
+        gained = np.log(after / before)
+        noise = self.weight * (gained - self.weight @ gained / self.weight.sum())
+        together = np.bincount(np.unique(self.issue, return_inverse=True)[1], noise)
+        single = float(noise @ (gained - self.weight @ gained / self.weight.sum()))
+        chance = max(1.0, float(together @ together) / single) if single > 0 else 1.0
+        return shares[:-1], float(self.weight @ gained), chance
+
+    @cached_property
+    def _still(self) -> list[tuple[NDArray[np.int64], Array]]:
+        """Per stage, the targets up to it and the best density that they have without anything new."""
         found = []
-        for columns in (still, both):
-            fit = concave_weights(columns, np.full(columns.shape[1], weight.sum()), weight)
-            shares = (1 - LEAST_UNIFORM) * fit.weights / fit.weights.sum()
-            shares[-1] += LEAST_UNIFORM
-            found.append((shares[:-1], columns @ shares))
-        (alone, before), (shares, after) = found
-        return shares, alone, before, after
+        for stage in range(STAGES):
+            rows = np.flatnonzero(self.stage <= stage)
+            usable = self.weight[rows].sum() > 0
+            found.append((rows, self._best(self.columns[rows], self.weight[rows])[1] if usable else np.ones(len(rows))))
+        return found
+
+    def _with(self, column: Array, rows: NDArray[np.int64]) -> Array:
+        still = self.columns[rows]
+        return np.column_stack([still[:, :-1], column, still[:, -1]])
+
+    @staticmethod
+    @one_blas_thread
+    def _best(columns: Array, weight: Array) -> tuple[Array, Array]:
+        """Shares that maximise the log score, and the density that they give."""
+        fit = concave_weights(columns, np.full(columns.shape[1], weight.sum()), weight)
+        shares = (1 - LEAST_UNIFORM) * fit.weights / fit.weights.sum()
+        shares[-1] += LEAST_UNIFORM
+        return shares, columns @ shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from stpp.flow import Flow
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, load_model
 from stpp.manifest import Source, ingest_record, read_manifest, sha256
 from stpp.memory import peak_memory_mb
-from stpp.models import make_models
+from stpp.models import Ensemble, fit_model, make_models
 from stpp.models.flow import FlowModel
 from stpp.outputs import new_file
 from stpp.readers import ReadOptions, ingest
 from stpp.tuning import Progress
+
+MOST_FLOWS = 1000
+"""Flows, and pages of them, that one command makes."""
 
 ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
 """What to do about a fit that stopped before it met its tolerance."""
@@ -129,23 +132,32 @@ def train(
     notes = []
     if outside := len(training) - len(known.between(window)):
         notes.append(f"{outside:,} of {len(training):,} training events lie outside the box and are left out")
-    if isinstance(unfitted, FlowModel):
-        fitted: IntensityModel = unfitted.fit(known, window, progress=progress)
-    else:
-        fitted = unfitted.fit(known, window)
+    fitted = fit_model(unfitted, known, window, progress)
+    if fitted.remark:
+        notes.append(f"{name} {fitted.remark}")
     if fitted.result and not fitted.result.converged:
         notes.append(f"the fit did not converge: {ROUGH_FIT}")
     return fitted, window, notes
 
 
-def write_trials(path: Path, model: IntensityModel) -> None:
-    """Write every trial of a model that searched for its parameters as CSV; nothing for other models."""
+def write_trials(directory: Path, model: IntensityModel) -> None:
+    """Write every trial of a model that searched for its parameters as ``trials.csv``.
+
+    Those of an ensemble's members go to ``trials-NAME.csv``; other models have none.
+    """
     if isinstance(model, FlowModel):
-        model.trials_table().to_csv(path, index_label="trial")
+        model.trials_table().to_csv(directory / "trials.csv", index_label="trial")
+    if isinstance(model, Ensemble):
+        for member in model.models:
+            if isinstance(member, FlowModel):
+                member.trials_table().to_csv(directory / f"trials-{member.name}.csv", index_label="trial")
 
 
 def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[list[Flow], float, str]:
     """The flows of a fitted flow model, one per horizon, from when its history window is full.
+
+    They are shown as they were measured: with so weak a prior (a tenth of the map per frame, and a growth of e per
+    frame) that it does not shrink the arrows where there is mass, as the learned one does that serves forecasts.
 
     Returns
     -------
@@ -154,14 +166,23 @@ def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[lis
     Raises
     ------
     ValueError
-        if the model has no flow, or its history window is longer than the data
+        if the model has no flow, its history window is longer than the data, or there would be too many flows
     """
     if not isinstance(model, FlowModel):
         raise ValueError(f"'{model.name}' has no flow: take drift or transport")
-    model.refuse_shorter(window)
-    estimator = model.estimator
-    count = math.floor((window.duration - estimator.reach) / model.horizon + 1e-9) + 1
-    times = window.end - model.horizon * np.arange(count)[::-1]
+    speed = 0.1 * float(model.domain.widths.max()) / model.frame
+    estimator = replace(model, speed=speed, pace=1 / model.frame).estimator
+    unit = min(model.horizon, 1.0)
+    latest = min(math.floor(window.end / unit + 0.01) * unit, window.end)  # whole days, or whole steps if shorter
+    count = math.floor((latest - window.start - estimator.reach) / model.horizon + 1e-9) + 1
+    if count < 1:
+        raise ValueError(
+            f"the history window of {model.history_window} frames of {in_words(model.frame)} is longer than the "
+            f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+        )
+    if count > MOST_FLOWS:
+        raise ValueError(f"{count:,} flows, and a page for each, are too many: take a longer --step, or --start, --end")
+    times = latest - model.horizon * np.arange(count)[::-1]
     inside = events.before(window.end).inside(model.domain)
     title = f"{model.name}, {model.history_window} frames of {in_words(model.frame)}"
     return [estimator.flow(inside, float(time)) for time in times], model.smoothness, title

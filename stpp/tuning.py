@@ -108,6 +108,13 @@ def search(
     return Study(tuple(space), table, dict(zip(space, table[best, :-1].tolist(), strict=True)), float(table[best, -1]))
 
 
+def nearest(value: float, where: Between | Sequence[float]) -> float:
+    """The value of a space that is nearest to one that may lie outside."""
+    if isinstance(where, Between):
+        return min(max(value, where.low), where.high)
+    return min(where, key=lambda choice: abs(choice - value))
+
+
 def _suggest(trial: Any, name: str, where: Between | Sequence[float]) -> float:
     if not isinstance(where, Between):
         return float(trial.suggest_categorical(name, list(where)))

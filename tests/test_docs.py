@@ -40,9 +40,11 @@ def test_the_speed_table_is_what_the_benchmarks_hold(pages):
     assert pages.with_block(README, "speed", pages.speed_table()) == README, "run 'make docs'"
 
 
-def test_the_leaderboard_has_every_model():
+def test_the_leaderboard_has_every_model_of_the_demo():
     block = README.split("<!-- leaderboard -->")[1].split("<!-- /leaderboard -->")[0]
-    assert set(re.findall(r"^\| ([a-z-]+) \|", block, re.MULTILINE)) - {"model"} == set(MODELS)
+    assert set(re.findall(r"^\| ([a-z-]+) \|", block, re.MULTILINE)) - {"model"} == {
+        "uniform", "historical-average", "decaying-kde", "hawkes", "drift"
+    }  # fmt: skip
     assert "windows of 7 days" in block
 
 

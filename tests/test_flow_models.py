@@ -14,7 +14,7 @@ from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.flow_report import flow_facts
 from stpp.models import DecayingKDE, DriftField, TransportFlow
-from stpp.models.flow import NATS_PER_PARAMETER, FlowModel
+from stpp.models.flow import FlowModel
 from stpp.runs import flows_of, write_trials
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -69,12 +69,13 @@ def centre(model: FlowModel, events: Events, window: Window = NEXT) -> Array:
 )
 def test_what_moved_there_will_be_further_on(model: type[FlowModel], velocity: tuple[float, ...]) -> None:
     events, d = blob(velocity), len(velocity)
+    decay = 1.0  # so that little is left of what is older than the history window, and stays
     where = 0.5 + 8.5 * np.array(velocity)  # in the middle of the window
-    stays = centre(mover(model, d, drift_scale=0.0), events)
-    goes = centre(mover(model, d, speed=0.1), events)
+    stays = centre(mover(model, d, drift_scale=0.0, carried_decay=decay), events)
+    goes = centre(mover(model, d, speed=0.1, carried_decay=decay), events)
     pace = np.linalg.norm(velocity)
     along = np.array(velocity) / pace
-    assert (where - stays) @ along > 0.7 * SD  # standing still is late by more than a day's motion
+    assert (where - stays) @ along > 0.5 * SD  # standing still is late by more than a day's motion
     assert (goes - stays) @ along > 0.5 * (where - stays) @ along
     np.testing.assert_allclose(goes, where, atol=0.3 * SD)
     flow = mover(model, d, speed=0.1).estimator.flow(events, 16.0)
@@ -179,7 +180,7 @@ def test_a_longer_forecast_carries_further(model: type[FlowModel]) -> None:
 @both_models
 @pytest.mark.parametrize("d", [1, 2])
 def test_without_motion_it_is_a_decaying_kernel_density(model: type[FlowModel], d: int) -> None:
-    """Cells and integrals to 1e-10; the intensity at places to the tolerance of the sums."""
+    """Integrals to 1e-10, forecasts to 1e-6 (each part sums to 1 by itself), places to the tolerance of the sums."""
     events, grid = blob((0.03, 0.01)[:d], n=600), Grid.over(unit(d), 20)
     events = replace(events, weight=np.random.default_rng(2).uniform(0.5, 2, len(events)))
     mixture = {"decays": np.array([0.1, 0.0]), "bandwidths": np.array([0.08, 0.2]), "shares": np.array([0.6, 0.3])}
@@ -197,15 +198,15 @@ def test_without_motion_it_is_a_decaying_kernel_density(model: type[FlowModel], 
     for ours, theirs in zip(
         still.rolling_forecasts(events, windows, grid), plain.rolling_forecasts(events, windows, grid), strict=True
     ):
-        np.testing.assert_allclose(ours.counts, theirs.counts, rtol=1e-10, atol=1e-10 * theirs.counts.max())
+        np.testing.assert_allclose(ours.counts, theirs.counts, rtol=1e-6, atol=1e-6 * theirs.counts.max())
     window = Window(5.5, 9.2)
     wanted = plain.compensator(window, events, grid)
     np.testing.assert_allclose(still.compensator(window, events, grid), wanted, rtol=1e-10, atol=1e-10 * wanted.max())
     t, x = np.linspace(1, 20, 200), np.random.default_rng(3).uniform(size=(200, d))
     value = plain.intensity(t, x, events)
-    np.testing.assert_allclose(still.intensity(t, x, events), value, rtol=2e-3, atol=1e-3 * value.max())
+    np.testing.assert_allclose(still.intensity(t, x, events), value, rtol=1e-3, atol=1e-4 * value.max())
     likelihood = plain.log_likelihood(events, window)
-    assert still.log_likelihood(events, window) == pytest.approx(likelihood, abs=0.05)
+    assert still.log_likelihood(events, window) == pytest.approx(likelihood, abs=1e-2)
 
 
 # -- learning ------------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def noise(d: int, seed: int = 0) -> Events:
 @cache
 def learned(model: type[FlowModel], kind: str) -> tuple[FlowModel, Events]:
     events = noise(1) if kind == "noise" else blob((0.03,), n=2000, days=26.0)
-    return model(domain=unit(1), trials=20).fit(events, LEARNING), events
+    return model(domain=unit(1), trials=12).fit(events, LEARNING), events
 
 
 def held_out(model: DecayingKDE, events: Events) -> Array:
@@ -244,7 +245,7 @@ def test_no_signal_is_the_decaying_kernel_density(model: type[FlowModel]) -> Non
     assert told["share that is carried"].value == 0
     gain = told["gain of the flow in rehearsals"]
     assert gain.unit == "nats/event"
-    assert -1e-9 < gain.value * len(events.before(20)) < NATS_PER_PARAMETER * len(found.tried_names) * 1.3
+    assert -1e-9 < gain.value * len(events.before(20)) < 2 * len(found.tried_names)
     assert found.result.free_parameters == plain.result.free_parameters
     assert found.result.log_likelihood == plain.result.log_likelihood
     np.testing.assert_array_equal(held_out(found, events), held_out(plain, events))
@@ -262,7 +263,7 @@ def test_a_planted_drift_is_found_and_forecast_better(model: type[FlowModel]) ->
     assert better.mean() > 2 * better.std() / math.sqrt(len(better))
     assert found.result.free_parameters > plain.result.free_parameters + len(found.tried_names)
     table = found.trials_table()
-    assert len(table) == 20
+    assert len(table) == 12
     assert list(table.columns) == [*found.tried_names, "nats_per_event"]
     assert found.result.parameters["gain of the flow in rehearsals"].value == pytest.approx(
         table["nats_per_event"].max(), rel=1e-6
@@ -341,9 +342,10 @@ def test_seconds_may_end_the_search() -> None:
 def test_posts_at_one_place_can_be_learned_from(model: type[FlowModel], places: float) -> None:
     events = Events(np.linspace(0, 19, 37), np.full((37, 2), places))
     found = model(domain=unit(2), trials=6).fit(events, LEARNING)
-    forecast = found.forecast(Window(20, 21), events, Grid.over(unit(2), 10))
+    grid = Grid.over(unit(2), 11)
+    forecast = found.forecast(Window(20, 21), events, grid)
     assert np.isfinite(forecast.counts).all()
-    assert forecast.counts.argmax() == Grid.over(unit(2), 10).index(events.x[:1])[0]
+    assert forecast.counts.argmax() == grid.index(events.x[:1])[0]
 
 
 @both_models
@@ -365,7 +367,6 @@ def test_far_from_all_posts_a_flow_is_finite(model: type[FlowModel]) -> None:
             flow = mover(model, 2, snapshot_bandwidth=bandwidth, frame=2.0).estimator.flow(events, time)
             for field in (flow.velocity, flow.velocity_error, flow.growth, flow.growth_error, flow.density):
                 assert np.isfinite(field).all()
-            assert not flow.significant()[32:, 32:].any()
 
 
 # -- flows of a fitted model ---------------------------------------------------------------------------------------
@@ -384,10 +385,11 @@ def test_flows_are_issued_at_every_horizon_until_the_end(tmp_path) -> None:
     later = replace(events, x=np.where(events.t[:, None] >= LEARNING.end, 0.01, events.x))
     for flow, again in zip(flows, flows_of(found, later, LEARNING)[0], strict=True):
         np.testing.assert_array_equal(flow.velocity, again.velocity)
-    write_trials(tmp_path / "trials.csv", found)
-    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 21
-    write_trials(tmp_path / "none.csv", DecayingKDE(domain=unit(1)))
-    assert not (tmp_path / "none.csv").exists()
+    write_trials(tmp_path, found)
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 13
+    (tmp_path / "none").mkdir()
+    write_trials(tmp_path / "none", DecayingKDE(domain=unit(1)))
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_a_model_without_flow_says_which_have_one() -> None:

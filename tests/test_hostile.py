@@ -78,7 +78,7 @@ def places(tmp_path_factory, stpp, events, run) -> dict[str, Path]:
     pq.write_table(pq.read_table(events).select(["t"]), stranger)
     for name, text in {
         "corrupt": '{"model": "unif',
-        "alien": '{"format": 1, "model": "oracle", "parameters": {}}',
+        "alien": '{"format": 1, "model": "oracle", "parameters": {}, "arrays": []}',
     }.items():
         (folder / name).mkdir()
         (folder / name / "manifest.json").write_text((run / "manifest.json").read_text())
@@ -155,6 +155,17 @@ REFUSED = {
     ),
     "an output that cannot hold the forecast": ("forecast {in}/wide --at 2020-02-01 -o {out}", "16 dimensions"),
     "events of other dimensions": ("forecast {run} --at 2020-02-01 --events {in}/line.csv", "dimension"),
+    # flows
+    "a flow of one event": ("flow {in}/one.csv", "--start and --end"),
+    "a flow of events at one time": ("flow {in}/same_time.csv", "--start and --end"),
+    "a flow over too many dimensions": ("flow {in}/wide.csv", "up to 3 dimensions, and these events have 16"),
+    "a flow of a model without": ("flow {events} --model decaying-kde -o {out}", "take drift or transport"),
+    "a history window longer than the data": ("flow {events} --history-window 41 -o {out}", "shorten --frame"),
+    "a history window no memory holds": ("fit drift {events} --history-window 1000000000", "shorten --frame"),
+    "frames longer than the data": ("evaluate {events} --models transport --frame 52w --step 1d " + DATES, "364 days"),
+    "a history window of one frame": ("fit transport {events} --history-window 1", "at least 2"),
+    "a frame of 0": ("fit drift {events} --frame 0h", "0h"),
+    "an option of flows without a flow": ("fit hawkes {events} --tuning-seconds 3", "--tuning-seconds does not apply"),
     # evaluating
     "test dates reversed": (
         EVALUATE + " --step 1d --test-start 2020-02-08 --test-end 2020-01-31",

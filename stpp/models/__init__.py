@@ -5,13 +5,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from stpp.domain import Box
+from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
 from stpp.models.drift import DriftField
 from stpp.models.ensemble import Ensemble
+from stpp.models.flow import FlowModel
 from stpp.models.hawkes import Hawkes
 from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
 from stpp.models.transport import TransportFlow
+from stpp.tuning import Progress
 
 MODELS: dict[str, type[IntensityModel]] = {
     model.name: model
@@ -22,10 +25,12 @@ __all__ = [
     "MODELS",
     "DecayingKDE",
     "DriftField",
+    "Ensemble",
     "Hawkes",
     "HistoricalAverage",
     "TransportFlow",
     "Uniform",
+    "fit_model",
     "make_models",
 ]
 
@@ -48,14 +53,14 @@ def make_models(
     ValueError
         if there is no such model, or no model of these has an option that is given
     """
-    classes = {}
-    for name in names:
+    given = {key: value for key, value in options.items() if value is not None}
+    names = list(names)
+    members = given.get("members", Ensemble.members) if "ensemble" in names else ()
+    for name in (*names, *members):
         if name not in MODELS:
             raise ValueError(f"no model '{name}'; there are: {', '.join(MODELS)}")
-        classes[name] = MODELS[name]
-    given = {key: value for key, value in options.items() if value is not None}
-    members = given.get("members", Ensemble.members) if "ensemble" in classes else ()
-    known = {name: _options(MODELS[name]) for name in (*classes, *members) if name in MODELS}
+    classes = {name: MODELS[name] for name in names}
+    known = {name: _options(MODELS[name]) for name in (*names, *members)}
     for key in given:
         if not any(key in fields for fields in known.values()):
             raise ValueError(f"--{key.replace('_', '-')} does not apply to {', '.join(classes)}: leave it out")
@@ -67,9 +72,20 @@ def make_models(
         mine = {key: value for key, value in given.items() if key in known[name]}
         if name == "ensemble":
             passed = {key: value for key, value in given.items() if any(key in known[member] for member in members)}
-            mine["options"] = {key: value for key, value in passed.items() if key not in ("horizon", "floor")}
+            mine["options"] = {
+                key: value for key, value in passed.items() if key not in ("horizon", "floor", "members")
+            }
         models[name] = cls(domain=domain, **mine)
     return models
+
+
+def fit_model(
+    model: IntensityModel, events: Events, window: Window, progress: Progress | None = None
+) -> IntensityModel:
+    """The model fitted; one that searches for its parameters tells ``progress`` of every trial."""
+    if isinstance(model, FlowModel | Ensemble):
+        return model.fit(events, window, progress=progress)
+    return model.fit(events, window)
 
 
 def _options(model: type[IntensityModel]) -> set[str]:

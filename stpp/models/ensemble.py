@@ -13,6 +13,7 @@ from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting import GAP, FitResult, Parameter, concave_weights, issue_times
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.tuning import Progress
 
 SIDES = {1: 100, 2: 100, 3: 20}
 """Dimensions → cells per axis of the grid on which forecasts are compared; above 3 they are evaluated at the events."""
@@ -57,7 +58,7 @@ class Ensemble(IntensityModel):
 
     # -- fitting ------------------------------------------------------------------------------------------------
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Members by their own fits to the whole window, weights by forecasts inside it.
 
         To find the weights, the members are also fitted to the first two thirds of the window's events, and forecast
@@ -76,11 +77,13 @@ class Ensemble(IntensityModel):
         ValueError
             if there are no events in the window, or a member is unknown or cannot be fitted
         """
+        from stpp.models import fit_model  # which imports this file
+
         began = time.perf_counter()
         past = events.before(window.end)
         n = len(self.training_events(past, window))
         blank = self._blank_members()
-        fitted = {name: model.fit(past, window) for name, model in blank.items()}
+        fitted = {name: fit_model(model, past, window, progress) for name, model in blank.items()}
         models = tuple(replace(fitted[name], floor=0.0) for name in self.members)
         judged = self._forecast_last_third(blank, past, window)
         if judged is None:

@@ -20,7 +20,7 @@ from stpp.flow import Evidence, FlowEstimator
 from stpp.intensity import AnyForecast, Forecast
 from stpp.models.kde import DecayingKDE
 from stpp.rehearsal import Rehearsal
-from stpp.tuning import Between, Progress, Space, search
+from stpp.tuning import Between, Progress, Space, nearest, search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,14 @@ FRAMES = (1.0, 2.0, 4.0, 8.0, 16.0)
 FLOW_CELLS = {1: 128, 2: 64, 3: 20}
 """Dimensions → cells per axis of the grid on which a flow is estimated."""
 
-NATS_PER_PARAMETER = 1.0
-"""What each learned parameter must gain in rehearsals for a flow to be believed (Akaike 1974)."""
+LEAST_SHARE = 1e-4
+"""A component of the mixture with less is left out."""
+
+MOST_OF_THE_PAST = 0.5
+"""Share of the training time that the history window of a search may take."""
+
+_LEARNED: dict[str, Any] = {"frame": math.nan, "history_window": 0}
+"""What says that these are to be learned."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +48,8 @@ class FlowModel(DecayingKDE):
     The moving part is a :class:`stpp.carried.CarriedDensity`: posts of the last ``history_window`` frames are carried
     along by the flow that their own snapshots show, and spread by diffusion and by what is not known of the velocity.
     Its parameters are learned by predictive log score on rolling windows inside the training past, and c with them;
-    c is 0, which is the decaying KDE, unless each parameter gains ``NATS_PER_PARAMETER`` in all.
+    c is 0, which is the decaying KDE, unless the gain is more than chance gives so many parameters
+    (:meth:`stpp.rehearsal.Rehearsal.shares`).
 
     Parameters
     ----------
@@ -70,8 +77,8 @@ class FlowModel(DecayingKDE):
     carried_share: float = 0.0
     carried_decay: float = 1.0
     carried_bandwidth: float = 1.0
-    frame: float = math.nan
-    history_window: int = 0
+    frame: float = _LEARNED["frame"]
+    history_window: int = _LEARNED["history_window"]
     snapshot_bandwidth: float = 1.0
     momentum: float = 1.0
     speed: float = 1.0
@@ -142,16 +149,16 @@ class FlowModel(DecayingKDE):
             horizon=self.horizon,
         )
 
-    def refuse_shorter(self, window: Window) -> None:
-        """Raise ValueError if the history window, as far as it is known, is longer than a window of data."""
-        from stpp.columns import in_words
-
-        frame = self.frame if self.frame > 0 else FRAMES[0] * self.horizon
-        if self.history_window * frame > window.duration:
-            raise ValueError(
-                f"the history window of {self.history_window} frames of {in_words(frame)} is longer than the "
-                f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+    @property
+    def remark(self) -> str:
+        """Whether the flow has a part in the forecasts, and if it was chosen by an improper score."""
+        improper = "tuned on FDS, which is improper; " if self.tune == "fds" else ""
+        if self.carried_share == 0:
+            return (
+                improper
+                + "carries nothing, since that would not have forecast better: its forecasts are the decaying KDE's"
             )
+        return improper + f"carries {100 * self.carried_share:.0f} % of the density along"
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -161,43 +168,58 @@ class FlowModel(DecayingKDE):
         Raises
         ------
         ValueError
-            above 3 dimensions, if there are no events to learn from, or as :meth:`refuse_shorter`
+            above 3 dimensions, or if there are no events to learn from
         """
         if self.domain.d > MAX_GRID_DIMENSIONS:
             raise ValueError(
                 f"{self.name} estimates a flow on a grid, for up to {MAX_GRID_DIMENSIONS} dimensions, and these events "
                 f"have {self.domain.d}: use fewer --coords"
             )
-        self.refuse_shorter(window)
         began = time.perf_counter()
         past = events.before(window.end)
-        still = replace(super().fit(events, window), origin=window.start)
+        blank = replace(
+            self, carried_share=0.0, **{name: _LEARNED[name] for name in self.tried_names if name in _LEARNED}
+        )
+        still = replace(DecayingKDE.fit(blank, events, window), origin=window.start)
+        space = still.space(len(past), window.duration, bool(np.ptp(past.weight) > 0))
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
         spread = spread_of(past)
         rate = len(past.between(window)) / window.duration
 
         def gains(found: dict[str, float]) -> Iterator[float]:
-            return rehearsal.gains(still.scaled(found, spread, rate).carried.at, self.domain, self.tune)
+            return rehearsal.gains(
+                still.scaled(found, spread, rate, window.duration).carried.at, self.domain, self.tune
+            )
 
-        space = self.space(len(past), bool(np.ptp(past.weight) > 0))
-        steady = self.steady(len(past), space)
+        steady = still.steady(space, spread)
         study = search(
             gains,
             space,
             trials=self.trials if len(rehearsal) else 0,
             seed=self.seed,
             seconds=self.tuning_seconds,
-            start=[steady | {"frame": frame} for frame in FRAMES[:3]] if "frame" in space else [steady],
+            start=[steady | {"frame": frame} for frame in self._frames(window.duration)[:3]]
+            if "frame" in space
+            else [steady],
             progress=progress,
         )
-        fitted = replace(still.scaled(steady, spread, rate), tried_names=study.names, tried=study.trials)
+        fitted = replace(
+            still.scaled(steady, spread, rate, window.duration), tried_names=study.names, tried=study.trials
+        )
         gain = 0.0
         if study.best is not None:
-            found = fitted.scaled(study.best, spread, rate)
-            shares, gain = rehearsal.shares(found.carried.at)
-            if gain > NATS_PER_PARAMETER * len(space):
-                moving = float(shares[-1])
-                fitted = replace(found, shares=shares[:-1] / (1 - moving), carried_share=moving)
+            found = fitted.scaled(study.best, spread, rate, window.duration)
+            shares, gain, chance = rehearsal.shares(found.carried.at)
+            if gain > chance * (len(space) + 1):
+                moving, stays = float(shares[-1]), shares[:-1] / (1 - shares[-1])
+                kept = stays > LEAST_SHARE
+                fitted = replace(
+                    found,
+                    carried_share=moving,
+                    decays=still.decays[kept],
+                    bandwidths=still.bandwidths[kept],
+                    shares=stays[kept],
+                )
         return fitted.reported(past, window, gain / max(len(rehearsal), 1), len(space), time.perf_counter() - began)
 
     def reported(self, past: Events, window: Window, gain: float, learned: int, seconds: float) -> Self:
@@ -217,17 +239,26 @@ class FlowModel(DecayingKDE):
             "growth scale": Parameter(self.growth_scale),
             "diffusion": Parameter(self.diffusion, None, "map units²/day"),
         }
-        result = replace(self.result, parameters=self.result.parameters | parameters, seconds=seconds)
+        ground = {name: value for name, value in self.result.parameters.items() if "rate" in name}
+        still = self.mixture_parameters(1 - self.carried_share)
+        result = replace(self.result, parameters=ground | still | parameters, seconds=seconds)
         if self.carried_share > 0:
             free = result.free_parameters + learned + 1
             result = replace(result, free_parameters=free, log_likelihood=self.log_likelihood(past, window))
         return replace(self, result=result)
 
-    def space(self, n: int, weighted: bool) -> Space:
-        """Where to look for parameters, in units of the data (:meth:`scaled`)."""
+    def space(self, n: int, duration: float, weighted: bool) -> Space:
+        """Where to look for parameters, in units of the data (:meth:`scaled`).
+
+        Parameters
+        ----------
+        n : events
+        duration : days of the training window
+        weighted : whether importance differs between events
+        """
         scott = n ** (-1 / (self.domain.d + 4))
         space: dict[str, Between | Sequence[float]] = {
-            "frame": FRAMES,
+            "frame": self._frames(duration),
             "history_window": Between(2, 10, whole=True),
             "momentum": Between(0.3, 1.0),
             "snapshot_bandwidth": (0.35, 0.5, 0.7, 1.0, 1.4),
@@ -244,8 +275,22 @@ class FlowModel(DecayingKDE):
         settled = {"frame": self.frame > 0, "history_window": self.history_window > 0, "weighted": not weighted}
         return {name: where for name, where in space.items() if not settled.get(name)}
 
-    def steady(self, n: int, space: Space) -> dict[str, float]:
-        """A steady flow, believed as it is measured: where the search starts, and what is left if nothing is gained."""
+    def _frames(self, duration: float) -> Sequence[float]:
+        """Lengths of a frame to try, in horizons: two of them shall fit."""
+        longest = MOST_OF_THE_PAST * duration / (2 * self.horizon)
+        return [frame for frame in FRAMES if frame <= longest] or FRAMES[:1]
+
+    def steady(self, space: Space, spread: float) -> dict[str, float]:
+        """A steady flow, believed as it is measured: where the search starts, and what is left if nothing is gained.
+
+        What it carries is the largest part of the decaying KDE: then the first trials gain as soon as there is motion,
+        where another kernel has share 0 whatever moves, and the search has nothing to climb.
+        """
+        half_life, bandwidth = 4.0 * self.horizon, spread
+        if len(self.shares):
+            largest = int(np.argmax(self.shares))
+            bandwidth = float(self.bandwidths[largest])
+            half_life = math.log(2) / self.decays[largest] if self.decays[largest] > 0 else math.inf
         values = {
             "frame": 1.0,
             "history_window": 5.0,
@@ -256,14 +301,14 @@ class FlowModel(DecayingKDE):
             "drift_scale": 1.0,
             "growth_scale": 0.5,
             "diffusion": 0.01,
-            "carried_decay": 4.0,
-            "carried_bandwidth": min(n ** (-1 / (self.domain.d + 4)), 0.5),
+            "carried_decay": half_life / self.horizon,
+            "carried_bandwidth": bandwidth / spread,
             "weighted": 1.0,
             **self.steady_pair(),
         }
-        return {name: value for name, value in values.items() if name in space}
+        return {name: nearest(values[name], where) for name, where in space.items()}
 
-    def scaled(self, found: dict[str, float], spread: float, rate: float) -> Self:
+    def scaled(self, found: dict[str, float], spread: float, rate: float, duration: float) -> Self:
         """With the parameters of a trial, turned from units of the data into days and map units.
 
         Times are in horizons, the snapshots' bandwidth in Scott's rule for the events of one frame, speed and pace in
@@ -275,8 +320,12 @@ class FlowModel(DecayingKDE):
         found : name → value
         spread : root mean square of the axes' standard deviations, map units
         rate : events per day
+        duration : days of the training window, at most half of which is a learned history window
         """
         frame = found["frame"] * self.horizon if "frame" in found else self.frame
+        frames = int(found.get("history_window", self.history_window))
+        if "history_window" in found:
+            frames = max(2, min(frames, int(MOST_OF_THE_PAST * duration / frame)))
         scott = spread * max(rate * frame, 1.0) ** (-1 / (self.domain.d + 4))
         snapshot = max(found["snapshot_bandwidth"] * scott, 0.75 * float(self.flow_grid.spacing.max()))
         bandwidth = found["carried_bandwidth"] * spread
@@ -285,7 +334,7 @@ class FlowModel(DecayingKDE):
             self,
             **of_pairs,
             frame=frame,
-            history_window=int(found.get("history_window", self.history_window)),
+            history_window=frames,
             momentum=found["momentum"],
             snapshot_bandwidth=snapshot,
             speed=found["speed"] * snapshot / frame,
@@ -333,9 +382,10 @@ class FlowModel(DecayingKDE):
         self, events: Events, windows: Sequence[Window], grid: Grid | None, *, first: int = 0
     ) -> Iterator[AnyForecast]:
         """One pass over the events; the flow is looked at when a forecast is issued."""
-        if self.carried_share == 0 or grid is None:
+        if self.carried_share == 0:
             yield from super().rolling_forecasts(events, windows, grid, first=first)
             return
+        assert grid is not None, "a fit is refused above 3 dimensions"
         running, moving, seen = RunningMixture(self.mixture), RunningCarried(self.carried), 0
         for k, window in enumerate(windows):
             past = events.before(window.start)

@@ -81,10 +81,7 @@ class HistoricalAverage(IntensityModel):
         if ground.share > 0:
             parameters["recent share of the rate"] = Parameter(ground.share)
             parameters["half-life of the recent rate"] = Parameter(math.log(2) / ground.decay, None, "days")
-        for decay, bandwidth, share in zip(mixture.decays, mixture.bandwidths, mixture.shares, strict=True):
-            memory = f", half-life {math.log(2) / decay:.3g} d" if decay > 0 else ""
-            parameters[f"share of bandwidth {bandwidth:.3g}{memory}"] = Parameter(share)
-        parameters["share of uniform"] = Parameter(mixture.uniform)
+        parameters |= fitted.mixture_parameters()
         parameters["predictive log density per event"] = Parameter(score, None, "nats")
         result = FitResult(
             n_events=n,
@@ -95,6 +92,15 @@ class HistoricalAverage(IntensityModel):
             seconds=time.perf_counter() - began,
         )
         return replace(fitted, result=result)
+
+    def mixture_parameters(self, of: float = 1.0) -> dict[str, Parameter]:
+        """The shares of the density's components, by name; ``of``: what the density is a share of."""
+        parameters = {}
+        for decay, bandwidth, share in zip(self.decays, self.bandwidths, self.shares, strict=True):
+            memory = f", half-life {math.log(2) / decay:.3g} d" if decay > 0 else ""
+            parameters[f"share of bandwidth {bandwidth:.3g}{memory}"] = Parameter(of * share)
+        parameters["share of uniform"] = Parameter(of * self.mixture.uniform)
+        return parameters
 
     def intensity(self, t: Array, x: Array, history: Events) -> Array:
         """(n,) ground rate × density at sorted times."""
