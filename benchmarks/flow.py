@@ -100,7 +100,9 @@ def stpp_flow(frames: Array, bandwidth: float) -> Flow:
     evidence = drift_evidence(
         before, after, GRID, frame=1.0, bandwidth=bandwidth, window=WINDOW * bandwidth, dispersion=share
     )
-    return Flow.solve(evidence, GRID, 0.0, 1.0, frames[-1], speed=1e3, pace=1e3)  # hardly a prior at all
+    return Flow.solve(
+        evidence, GRID, 0.0, 1.0, frames[-1], velocity_prior=1e3, growth_prior=1e3
+    )  # hardly a prior at all
 
 
 def over_pairs(estimate: Callable[[Array, Array], Array]) -> Callable[[Array, float], Array]:

@@ -128,19 +128,27 @@ class Flow:
 
     @classmethod
     def solve(
-        cls, evidence: Evidence, grid: Grid, time: float, frame: float, density: Array, *, speed: float, pace: float
+        cls,
+        evidence: Evidence,
+        grid: Grid,
+        time: float,
+        frame: float,
+        density: Array,
+        *,
+        velocity_prior: float,
+        growth_prior: float,
     ) -> Flow:
-        """The posterior mean and standard deviation under independent N(0, speed²) and N(0, pace²) priors.
+        """The posterior mean and standard deviation under independent normal priors with mean 0.
 
         The prior is the local regularisation: where the evidence is weak, there is no motion.
 
         Parameters
         ----------
-        speed : prior standard deviation of each component of the velocity, map units per day
-        pace : prior standard deviation of the growth, per day
+        velocity_prior : prior standard deviation of each component of the velocity, map units per day
+        growth_prior : prior standard deviation of the growth, per day
         """
         d = grid.box.d
-        scale = np.array([speed] * d + [pace])  # in units of the prior all is well conditioned
+        scale = np.array([velocity_prior] * d + [growth_prior])  # in units of the prior all is well conditioned
         cells = np.ascontiguousarray(evidence.information.reshape(d + 1, d + 1, -1))
         mean, error = _posterior(cells, evidence.score.reshape(d + 1, -1), scale)
         mean, error = mean.reshape(d + 1, *grid.shape), error.reshape(d + 1, *grid.shape)
@@ -242,8 +250,8 @@ class FlowEstimator:
     frames : the history window; no more of the past feeds a flow
     bandwidth : of the snapshots, map units
     momentum : weight of a frame relative to the next one, in (0, 1]
-    speed, pace : prior standard deviations of velocity and growth, see :meth:`Flow.solve`
-    weighted : whether events count by their importance
+    velocity_prior, growth_prior : prior standard deviations of velocity and growth, see :meth:`Flow.solve`
+    importance : how far events count by their weight, wᵅ: 0 all alike, 1 as they weigh
     pair : what two snapshots say
     """
 
@@ -252,9 +260,9 @@ class FlowEstimator:
     frames: int
     bandwidth: float
     momentum: float
-    speed: float
-    pace: float
-    weighted: bool
+    velocity_prior: float
+    growth_prior: float
+    importance: float
     pair: PairEstimator
     _known: dict[tuple[float, ...], Array] = field(default_factory=dict, init=False, repr=False)
 
@@ -273,8 +281,8 @@ class FlowEstimator:
         time : days; frames are counted back from it
         """
         recent = events.between(Window(time - self.reach, time))
-        if not self.weighted:
-            recent = replace(recent, weight=np.ones(len(recent)))
+        if self.importance != 1:
+            recent = replace(recent, weight=recent.weight**self.importance)
         ends = time - self.frame * np.arange(self.frames, dtype=np.float64)[::-1]
         keys = [self._key(recent.between(Window(end - self.frame, end)), float(end)) for end in ends]
         missing = [k for k, key in enumerate(keys) if key not in self._known]
@@ -288,7 +296,15 @@ class FlowEstimator:
         dispersion = float(weight @ weight / weight.sum()) if weight.sum() > 0 else 1.0
         density = frames[-1] / (self.grid.cell_volume * self.frame)
         evidence = self.pair(before, after, share * dispersion)
-        return Flow.solve(evidence, self.grid, time, self.frame, density, speed=self.speed, pace=self.pace)
+        return Flow.solve(
+            evidence,
+            self.grid,
+            time,
+            self.frame,
+            density,
+            velocity_prior=self.velocity_prior,
+            growth_prior=self.growth_prior,
+        )
 
     @staticmethod
     def _key(events: Events, end: float) -> tuple[float, ...]:

@@ -26,14 +26,16 @@ def box(d: int) -> Box:
     return Box((-1.0, 0.0, 2.0)[:d], (3.0, 2.0, 5.0)[:d])
 
 
-def measured(d: int, *, frame: float = 1.0, frames: int = 3, weighted: bool = True) -> FlowEstimator:
+def measured(d: int, *, frame: float = 1.0, frames: int = 3, importance: float = 1.0) -> FlowEstimator:
     """A flow by density Lucas–Kanade."""
     grid = Grid.over(box(d), {1: 40, 2: 16, 3: 8}[d])
 
     def pair(before: Array, after: Array, dispersion: float) -> Evidence:
         return drift_evidence(before, after, grid, frame=frame, bandwidth=0.4, window=0.8, dispersion=dispersion)
 
-    return FlowEstimator(grid, frame, frames, 0.4, 0.9, speed=0.3, pace=0.3, weighted=weighted, pair=pair)
+    return FlowEstimator(
+        grid, frame, frames, 0.4, 0.9, velocity_prior=0.3, growth_prior=0.3, importance=importance, pair=pair
+    )
 
 
 def planted(d: int, velocity: tuple[float, ...], growth: float = 0.0, **sizes: float) -> FlowEstimator:
@@ -374,22 +376,22 @@ def scrambled(events: Events, before: float = -math.inf, since: float = math.inf
     return Events(t, x, weight)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_only_the_history_window_feeds_a_flow(weighted: bool) -> None:
+@pytest.mark.parametrize("importance", [1.0, 0.5, 0.0])
+def test_only_the_history_window_feeds_a_flow(importance: float) -> None:
     events, now, reach = world(2, n=200), 10.0, 3.0
-    flow = measured(2, weighted=weighted).flow(events, now)
+    flow = measured(2, importance=importance).flow(events, now)
     for other in (scrambled(events, before=now - reach), scrambled(events, since=now)):
-        again = measured(2, weighted=weighted).flow(other, now)
+        again = measured(2, importance=importance).flow(other, now)
         for name in ("density", "velocity", "velocity_error", "growth", "growth_error"):
             np.testing.assert_array_equal(getattr(again, name), getattr(flow, name))
-    inside = measured(2, weighted=weighted).flow(scrambled(events, before=now - reach + 0.5), now)
+    inside = measured(2, importance=importance).flow(scrambled(events, before=now - reach + 0.5), now)
     assert np.abs(inside.velocity - flow.velocity).max() > 0
 
 
 def test_importance_counts_only_where_it_shall() -> None:
     events = world(2, n=200)
     even = replace(events, weight=np.ones(len(events)))
-    flows = {kind: measured(2, weighted=kind).flow(events, 9.0) for kind in (True, False)}
+    flows = {kind: measured(2, importance=kind).flow(events, 9.0) for kind in (1.0, 0.0)}
     np.testing.assert_array_equal(flows[False].velocity, measured(2).flow(even, 9.0).velocity)
     assert np.abs(flows[True].velocity - flows[False].velocity).max() > 1e-3
 

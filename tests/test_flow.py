@@ -100,7 +100,7 @@ def test_one_pair_is_pooled_to_itself_and_five_frames_beat_independent_pairs() -
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_evidence_leaves_the_prior(shape: tuple[int, ...]) -> None:
     grid = a_grid(shape)
-    flow = Flow.solve(Evidence.none(grid), grid, 2.0, 0.5, np.ones(shape), speed=0.3, pace=0.02)
+    flow = Flow.solve(Evidence.none(grid), grid, 2.0, 0.5, np.ones(shape), velocity_prior=0.3, growth_prior=0.02)
     assert flow.velocity.shape == flow.velocity_error.shape == (len(shape), *shape)
     assert (flow.velocity == 0).all()
     assert (flow.growth == 0).all()
@@ -113,7 +113,7 @@ def test_the_posterior_weighs_evidence_and_prior() -> None:
     """Precision 4 around 3 and prior precision 1/0.5² = 4 around 0 give 1.5 ± 1/√8; growth stays with its prior."""
     grid = a_grid((1,))
     evidence = Evidence(np.diag([4.0, 0.0])[..., None], np.array([[12.0], [0.0]]))
-    flow = Flow.solve(evidence, grid, 0.0, 1.0, np.ones(1), speed=0.5, pace=0.1)
+    flow = Flow.solve(evidence, grid, 0.0, 1.0, np.ones(1), velocity_prior=0.5, growth_prior=0.1)
     assert flow.velocity[0, 0] == pytest.approx(1.5)
     assert flow.velocity_error[0, 0] == pytest.approx(1 / math.sqrt(8))
     assert (flow.growth[0], flow.growth_error[0]) == (0, pytest.approx(0.1))
@@ -125,7 +125,9 @@ def test_strong_evidence_speaks_for_itself() -> None:
     information = np.einsum("ik...,jk...->ij...", root, root) + np.eye(3)[..., None, None]
     truth = rng.normal(size=(3, *grid.shape))
     score = np.einsum("ij...,j...->i...", information, truth)
-    flow = Flow.solve(Evidence(information, score), grid, 0.0, 1.0, np.ones(grid.shape), speed=1e4, pace=1e4)
+    flow = Flow.solve(
+        Evidence(information, score), grid, 0.0, 1.0, np.ones(grid.shape), velocity_prior=1e4, growth_prior=1e4
+    )
     np.testing.assert_allclose([*flow.velocity, flow.growth], truth, rtol=1e-5)
     covariance = np.linalg.inv(information[:, :, 1, 1])
     np.testing.assert_allclose(flow.velocity_error[:, 1, 1], np.sqrt(np.diag(covariance))[:2], rtol=1e-5)

@@ -159,7 +159,7 @@ REFUSED = {
     "a flow of one event": ("flow {in}/one.csv", "--start and --end"),
     "a flow of events at one time": ("flow {in}/same_time.csv", "--start and --end"),
     "a flow over too many dimensions": ("flow {in}/wide.csv", "up to 3 dimensions, and these events have 16"),
-    "a flow of a model without": ("flow {events} --model decaying-kde -o {out}", "take drift or transport"),
+    "a flow of a model without": ("flow {events} --model decaying-kde -o {out}", "is not one of"),
     "a history window longer than the data": ("flow {events} --history-window 41 -o {out}", "shorten --frame"),
     "a history window no memory holds": ("fit drift {events} --history-window 1000000000", "shorten --frame"),
     "frames longer than the data": ("evaluate {events} --models transport --frame 52w --step 1d " + DATES, "364 days"),

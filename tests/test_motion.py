@@ -31,7 +31,7 @@ def blob(grid: Grid, centre: Array, sd: float, mass: float) -> Array:
 
 def solved(evidence: Evidence, grid: Grid) -> Flow:
     """Hardly any prior."""
-    return Flow.solve(evidence, grid, 0.0, 1.0, np.ones(grid.shape), speed=1e4, pace=1e4)
+    return Flow.solve(evidence, grid, 0.0, 1.0, np.ones(grid.shape), velocity_prior=1e4, growth_prior=1e4)
 
 
 def noisy_frames(rng: np.random.Generator, grid: Grid, densities: list[Array], bandwidth: float) -> Array:
@@ -199,7 +199,7 @@ def test_poor_frames_give_finite_flows(d: int, content: str) -> None:
     frames = snapshots(Events(t, x), np.array([1.0, 2.0]), 1.0, grid, BANDWIDTH)
     evidence = drift_evidence(frames[0], frames[1], grid, frame=1.0, bandwidth=BANDWIDTH, window=WINDOW)
     for speed in (0.1, 1e5):
-        flow = Flow.solve(evidence, grid, 2.0, 1.0, frames[1], speed=speed, pace=speed)
+        flow = Flow.solve(evidence, grid, 2.0, 1.0, frames[1], velocity_prior=speed, growth_prior=speed)
         for values in (flow.velocity, flow.velocity_error, flow.growth, flow.growth_error):
             assert np.isfinite(values).all()
         assert (flow.velocity_error <= speed * (1 + 1e-9)).all()

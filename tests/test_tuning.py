@@ -229,22 +229,15 @@ def mixtures(found: Rehearsal) -> tuple[Array, Array]:
     return best(0.0), max((best(share) for share in shares), key=lambda value: np.log(value) @ found.weight)
 
 
-def test_what_chance_gains_is_more_where_posts_come_together_or_differ_in_weight() -> None:
-    """1 nat per parameter for independent posts; in bunches of ten at one place, up to ten."""
-    rng = np.random.default_rng(5)
-    days, n = rng.uniform(0, 30, 40), 400
-    t, x = np.repeat(days, 10) + rng.uniform(0, 1e-3, n), np.repeat(rng.uniform(size=40), 10)[:, None]
-    order = np.argsort(t)
-    together = rehearsal(Events(t[order], x[order]))
-    alone = rehearsal(Events(np.sort(rng.uniform(0, 30, n)), rng.uniform(size=(n, 1))))
-    chances = [one.shares(lean)[2] for one in (alone, together)]
-    assert 1 <= chances[0] < 2
-    assert chances[1] > 3
-
-
-def lean(t: Array, x: Array, history: Events) -> Array:
-    """A density that differs a little from the uniform."""
-    return 0.9 + 0.2 * x[:, 0]
+def test_what_chance_gains_is_more_where_posts_come_together() -> None:
+    """1 nat per parameter for independent posts; in bunches of ten at one place, ten times that."""
+    alone, rng = world(weights=False), np.random.default_rng(5)
+    t = np.repeat(alone.t, 10) + rng.uniform(0, 1e-3, 3000)
+    order = np.argsort(t, kind="stable")
+    together = Events(t[order], np.repeat(alone.x, 10, axis=0)[order])
+    chances = [rehearsal(events, 1 / 24).shares(truth)[2] for events in (alone, together)]
+    assert 1 <= chances[0] < 1.5
+    assert chances[1] == pytest.approx(10, rel=0.3)
 
 
 def nonsense(t: Array, x: Array, history: Events) -> Array:

@@ -42,7 +42,7 @@ class DriftField(FlowModel):
         """A window from little wider than the kernel to much wider."""
         return {"smoothing": Between(1.5, 8.0, log=True)}
 
-    def steady_pair(self) -> dict[str, float]:
+    def default_pair(self) -> dict[str, float]:
         """What had the least error on moving blobs (benchmarks/flow.py)."""
         return {"smoothing": 4.0}
 

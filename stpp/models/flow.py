@@ -31,6 +31,20 @@ FRAMES = (1.0, 2.0, 4.0, 8.0, 16.0)
 FLOW_CELLS = {1: 128, 2: 64, 3: 20}
 """Dimensions → cells per axis of the grid on which a flow is estimated."""
 
+UNITS = {
+    "frame": "horizons",
+    "half_life": "horizons",
+    "snapshot_bandwidth": "scott_bandwidths",
+    "velocity_prior": "snapshot_bandwidths_per_frame",
+    "growth_prior": "1_per_frame",
+    "carried_bandwidth": "spreads",
+    "diffusion": "squared_carried_bandwidths_per_horizon",
+    "smoothing": "snapshot_bandwidths",
+    "epsilon": "squared_snapshot_bandwidths",
+    "unbalance": "squared_snapshot_bandwidths",
+}
+"""What a search measures its parameters in, see :meth:`FlowModel.scaled`."""
+
 LEAST_SHARE = 1e-4
 """A component of the mixture with less is left out."""
 
@@ -62,10 +76,10 @@ class FlowModel(DecayingKDE):
     frame, history_window : days per snapshot, and how many feed the flow; learned unless they are given
     snapshot_bandwidth : map units
     momentum : weight of a frame relative to the next one
-    speed, pace : prior standard deviations of velocity (map units per day) and growth (per day)
+    velocity_prior, growth_prior : prior standard deviations of velocity (map units per day) and growth (per day)
     drift_scale, growth_scale : shares of velocity and growth that are believed
     diffusion : map units² per day
-    weighted : whether the flow counts posts by their importance
+    importance : how far the flow counts posts by their weight, wᵅ: 0 all alike, 1 as they weigh
     origin : issue times are counted from this day
     tried_names, tried : every trial: names of the P parameters, and (T, P + 1) their values and the score
     """
@@ -81,12 +95,12 @@ class FlowModel(DecayingKDE):
     history_window: int = _LEARNED["history_window"]
     snapshot_bandwidth: float = 1.0
     momentum: float = 1.0
-    speed: float = 1.0
-    pace: float = 1.0
+    velocity_prior: float = 1.0
+    growth_prior: float = 1.0
     drift_scale: float = 0.0
     growth_scale: float = 0.0
     diffusion: float = 0.0
-    weighted: bool = True
+    importance: float = 1.0
     origin: float = 0.0
     tried_names: tuple[str, ...] = ()
     tried: Array = field(default_factory=lambda: np.zeros((0, 0)))
@@ -106,7 +120,7 @@ class FlowModel(DecayingKDE):
         """Where to look for the parameters of :meth:`pair`, which are fields of the same names."""
 
     @abstractmethod
-    def steady_pair(self) -> dict[str, float]:
+    def default_pair(self) -> dict[str, float]:
         """Sensible values of them."""
 
     @property
@@ -128,9 +142,9 @@ class FlowModel(DecayingKDE):
             frames=self.history_window,
             bandwidth=self.snapshot_bandwidth,
             momentum=self.momentum,
-            speed=self.speed,
-            pace=self.pace,
-            weighted=self.weighted,
+            velocity_prior=self.velocity_prior,
+            growth_prior=self.growth_prior,
+            importance=self.importance,
             pair=self.pair,
         )
 
@@ -160,6 +174,18 @@ class FlowModel(DecayingKDE):
             )
         return improper + f"carries {100 * self.carried_share:.0f} % of the density along"
 
+    def refuse_longer_than(self, window: Window) -> None:
+        """Raise ValueError if the history window, as far as it is given, is longer than a window of data."""
+        from stpp.columns import in_words
+
+        frame = self.frame if self.frame > 0 else FRAMES[0] * self.horizon
+        frames = self.history_window or (2 if self.frame > 0 else 0)
+        if frames * frame > window.duration:
+            raise ValueError(
+                f"the history window of {frames} frames of {in_words(frame)} is longer than the "
+                f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+            )
+
     # -- learning -------------------------------------------------------------------------------------------------
 
     def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
@@ -168,7 +194,7 @@ class FlowModel(DecayingKDE):
         Raises
         ------
         ValueError
-            above 3 dimensions, or if there are no events to learn from
+            above 3 dimensions, if there are no events to learn from, or as :meth:`refuse_longer_than`
         """
         if self.domain.d > MAX_GRID_DIMENSIONS:
             raise ValueError(
@@ -180,6 +206,7 @@ class FlowModel(DecayingKDE):
         blank = replace(
             self, carried_share=0.0, **{name: _LEARNED[name] for name in self.tried_names if name in _LEARNED}
         )
+        blank.refuse_longer_than(window)
         still = replace(DecayingKDE.fit(blank, events, window), origin=window.start)
         space = still.space(len(past), window.duration, bool(np.ptp(past.weight) > 0))
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
@@ -191,20 +218,20 @@ class FlowModel(DecayingKDE):
                 still.scaled(found, spread, rate, window.duration).carried.at, self.domain, self.tune
             )
 
-        steady = still.steady(space, spread)
+        defaults = still.defaults(space, spread)
         study = search(
             gains,
             space,
             trials=self.trials if len(rehearsal) else 0,
             seed=self.seed,
             seconds=self.tuning_seconds,
-            start=[steady | {"frame": frame} for frame in self._frames(window.duration)[:3]]
+            start=[defaults | {"frame": frame} for frame in self._frames(window.duration)[:3]]
             if "frame" in space
-            else [steady],
+            else [defaults],
             progress=progress,
         )
         fitted = replace(
-            still.scaled(steady, spread, rate, window.duration), tried_names=study.names, tried=study.trials
+            still.scaled(defaults, spread, rate, window.duration), tried_names=study.names, tried=study.trials
         )
         gain = 0.0
         if study.best is not None:
@@ -262,17 +289,17 @@ class FlowModel(DecayingKDE):
             "history_window": Between(2, 10, whole=True),
             "momentum": Between(0.3, 1.0),
             "snapshot_bandwidth": (0.35, 0.5, 0.7, 1.0, 1.4),
-            "speed": Between(0.01, 1.0, log=True),
-            "pace": Between(0.01, 1.0, log=True),
+            "velocity_prior": Between(0.01, 1.0, log=True),
+            "growth_prior": Between(0.01, 1.0, log=True),
             "drift_scale": Between(0.0, 1.5),
             "growth_scale": Between(0.0, 1.5),
             "diffusion": Between(1e-3, 1.0, log=True),
-            "carried_decay": Between(0.5, 64.0, log=True),
+            "half_life": Between(0.5, 64.0, log=True),
             "carried_bandwidth": Between(scott / 4, 0.5, log=True),
-            "weighted": (0.0, 1.0),
+            "importance": Between(0.0, 1.0),
             **self.pair_space(),
         }
-        settled = {"frame": self.frame > 0, "history_window": self.history_window > 0, "weighted": not weighted}
+        settled = {"frame": self.frame > 0, "history_window": self.history_window > 0, "importance": not weighted}
         return {name: where for name, where in space.items() if not settled.get(name)}
 
     def _frames(self, duration: float) -> Sequence[float]:
@@ -280,7 +307,7 @@ class FlowModel(DecayingKDE):
         longest = MOST_OF_THE_PAST * duration / (2 * self.horizon)
         return [frame for frame in FRAMES if frame <= longest] or FRAMES[:1]
 
-    def steady(self, space: Space, spread: float) -> dict[str, float]:
+    def defaults(self, space: Space, spread: float) -> dict[str, float]:
         """A steady flow, believed as it is measured: where the search starts, and what is left if nothing is gained.
 
         What it carries is the largest part of the decaying KDE: then the first trials gain as soon as there is motion,
@@ -296,22 +323,22 @@ class FlowModel(DecayingKDE):
             "history_window": 5.0,
             "momentum": 0.9,
             "snapshot_bandwidth": 0.5,
-            "speed": 0.2,
-            "pace": 0.1,
+            "velocity_prior": 0.2,
+            "growth_prior": 0.1,
             "drift_scale": 1.0,
             "growth_scale": 0.5,
             "diffusion": 0.01,
-            "carried_decay": half_life / self.horizon,
+            "half_life": half_life / self.horizon,
             "carried_bandwidth": bandwidth / spread,
-            "weighted": 1.0,
-            **self.steady_pair(),
+            "importance": 1.0,
+            **self.default_pair(),
         }
         return {name: nearest(values[name], where) for name, where in space.items()}
 
     def scaled(self, found: dict[str, float], spread: float, rate: float, duration: float) -> Self:
         """With the parameters of a trial, turned from units of the data into days and map units.
 
-        Times are in horizons, the snapshots' bandwidth in Scott's rule for the events of one frame, speed and pace in
+        Times are in horizons, the snapshots' bandwidth in Scott's rule for the events of one frame, the priors in
         snapshot bandwidths per frame and per frame, the carried bandwidth in ``spread``, diffusion in its squares per
         horizon.
 
@@ -337,14 +364,14 @@ class FlowModel(DecayingKDE):
             history_window=frames,
             momentum=found["momentum"],
             snapshot_bandwidth=snapshot,
-            speed=found["speed"] * snapshot / frame,
-            pace=found["pace"] / frame,
+            velocity_prior=found["velocity_prior"] * snapshot / frame,
+            growth_prior=found["growth_prior"] / frame,
             drift_scale=found["drift_scale"],
             growth_scale=found["growth_scale"],
             diffusion=found["diffusion"] * bandwidth**2 / self.horizon,
-            carried_decay=math.log(2) / (found["carried_decay"] * self.horizon),
+            carried_decay=math.log(2) / (found["half_life"] * self.horizon),
             carried_bandwidth=bandwidth,
-            weighted=bool(found.get("weighted", True)),
+            importance=found.get("importance", 1.0),
         )
 
     def trials_table(self) -> pd.DataFrame:
@@ -352,7 +379,8 @@ class FlowModel(DecayingKDE):
         import pandas as pd
 
         score = "nats_per_event" if self.tune == "log-score" else "fds"
-        return pd.DataFrame(self.tried, columns=[*self.tried_names, score])
+        named = [f"{name}_in_{UNITS[name]}" if name in UNITS else name for name in self.tried_names]
+        return pd.DataFrame(self.tried, columns=[*named, score])
 
     # -- the intensity --------------------------------------------------------------------------------------------
 

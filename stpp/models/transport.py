@@ -46,7 +46,7 @@ class TransportFlow(FlowModel):
         """From the width of the kernels to so smooth that noise moves little."""
         return {"epsilon": Between(3.0, 100.0, log=True), "unbalance": Between(10.0, 1000.0, log=True)}
 
-    def steady_pair(self) -> dict[str, float]:
+    def default_pair(self) -> dict[str, float]:
         """Moderate smoothing; mass that moved by some bandwidths is not taken for new."""
         return {"epsilon": 10.0, "unbalance": 100.0}
 
