@@ -271,7 +271,9 @@ FLOW = stack(
     click.option(
         "--frame", type=_duration, metavar="DURATION", help="Flows: length of a snapshot; learned if not given."
     ),
-    click.option("--history-window", type=int, metavar="N", help="Flows: frames behind each; learned if not given."),
+    click.option(
+        "--history-window", type=click.IntRange(2), metavar="N", help="Flows: frames behind each; learned if not given."
+    ),
     click.option(
         "--trials", type=click.IntRange(0), metavar="N", help="Flows: sets of parameters tried.  [default: 40]"
     ),

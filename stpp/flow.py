@@ -8,9 +8,10 @@ at the relative rate r, so that growth is not taken for motion. Estimators of (v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -39,10 +40,13 @@ def snapshots(events: Events, ends: Array, frame: float, grid: Grid, bandwidth: 
     bandwidth : of the Gaussian kernel, map units; kernels are renormalised inside the box, so each frame sums to the
         weight of its events
     """
-    out = np.zeros((len(ends), *grid.shape))
+    return _smoothed([events.between(Window(end - frame, end)) for end in ends], grid, bandwidth)
+
+
+def _smoothed(frames: Sequence[Events], grid: Grid, bandwidth: float) -> Array:
+    out = np.zeros((len(frames), *grid.shape))
     kernels = DecayedField(grid.box, 1.0, bandwidth)
-    for k, end in enumerate(ends):
-        new = events.between(Window(end - frame, end))
+    for k, new in enumerate(frames):
         if len(new):
             now = APART * k  # so long after the last frame that nothing is left of it
             weight = new.weight / grid.box.kernel_mass(new.x, bandwidth)
@@ -283,10 +287,11 @@ class FlowEstimator:
         recent = events.between(Window(time - self.reach, time))
         if self.importance != 1:
             recent = replace(recent, weight=recent.weight**self.importance)
-        ends = time - self.frame * np.arange(self.frames, dtype=np.float64)[::-1]
-        keys = [self._key(recent.between(Window(end - self.frame, end)), float(end)) for end in ends]
+        edges = (time - self.frame * np.arange(self.frames, -1.0, -1.0)).tolist()  # neighbours share theirs
+        parts = [recent.between(Window(start, end)) for start, end in pairwise(edges)]
+        keys = [self._key(part, end) for part, end in zip(parts, edges[1:], strict=True)]
         missing = [k for k, key in enumerate(keys) if key not in self._known]
-        new = snapshots(recent, ends[missing], self.frame, self.grid, self.bandwidth)
+        new = _smoothed([parts[k] for k in missing], self.grid, self.bandwidth)
         self._known.update((keys[k], one) for k, one in zip(missing, new, strict=True))
         frames = np.stack([self._known[key] for key in keys])
         while len(self._known) > KEPT_FRAMES:

@@ -270,7 +270,7 @@ def test_motion_is_found_by_chance_in_few_maps() -> None:
     assert not any(gathers_or_spreads(flow, 1e3).any() for flow in flows if not moves(flow).any())  # however sure
     quiet = next(flow for flow in flows if not moves(flow).any())
     lines = flow_lines(flow_facts(quiet, events(2), window=WINDOW))
-    assert lines[0].startswith("no motion beyond chance in this window")
+    assert lines[0].startswith("no motion is certain on the map as a whole")
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40))
