@@ -85,6 +85,18 @@ def speed_rows() -> list[tuple[str, str, str]]:
     for row in measured("backtest", model="all"):
         what = f"backtest of three models, {row['windows']} daily windows, {int(row['events']):,} events"
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min, {row['peak_memory_mb']} MB", "backtest.py"))
+    for row in measured("transport", job="solve", tool="stpp", epsilon="0.001", penalty="0.01"):
+        if row["side"] in ("100", "200"):
+            what = f"unbalanced optimal transport between grids of {row['side']} × {row['side']} cells"
+            rows.append((what, f"{float(row['seconds']):.2f} s", "transport.py"))
+    for row in measured("flow_models"):
+        if row["job"].startswith("study"):
+            what = f"{row['job']} for a drift field on {int(row['events']):,} events"
+            rows.append((what, f"{float(row['seconds']) / 60:.1f} min", "flow_models.py"))
+        if row["job"].startswith("70") and row["model"] == "drift":
+            what = f"backtest of the drift field, {row['job']}, {int(row['events']):,} events, parameters learned"
+            found = f"{float(row['seconds']) / 60:.1f} min, {row['peak_memory_mb']} MB"
+            rows.append((what, found, "flow_models.py"))
     return rows
 
 

@@ -173,7 +173,7 @@ def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[lis
     speed = 0.1 * float(model.domain.widths.max()) / model.frame
     estimator = replace(model, velocity_prior=speed, growth_prior=1 / model.frame).estimator
     unit = min(model.horizon, 1.0)
-    latest = min(math.floor(window.end / unit + 0.01) * unit, window.end)  # whole days, or whole steps if shorter
+    latest = math.floor(window.end / unit + 0.01) * unit  # whole days, or whole steps if shorter
     count = math.floor((latest - window.start - estimator.reach) / model.horizon + 1e-9) + 1
     if count < 1:
         raise ValueError(

@@ -167,12 +167,10 @@ class FlowModel(DecayingKDE):
     def remark(self) -> str:
         """Whether the flow has a part in the forecasts, and if it was chosen by an improper score."""
         improper = "tuned on FDS, which is improper; " if self.tune == "fds" else ""
-        if self.carried_share == 0:
-            return (
-                improper
-                + "carries nothing, since that would not have forecast better: its forecasts are the decaying KDE's"
-            )
-        return improper + f"carries {100 * self.carried_share:.0f} % of the density along"
+        if self.carried_share > 0:
+            return f"{improper}carries {100 * self.carried_share:.0f} % of the density along"
+        why = "that would not have forecast better" if len(self.tried) else "no parameters were tried"
+        return f"{improper}carries nothing, since {why}: its forecasts are the decaying KDE's"
 
     def refuse_longer_than(self, window: Window) -> None:
         """Raise ValueError if the history window, as far as it is given, is longer than a window of data."""
