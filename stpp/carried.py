@@ -4,8 +4,10 @@ f(x | H_t) = Σ_j w_j e^{−β(t − t_j)} G_j φ_{h_j}(x − X_j) / Σ_j w_j e^
 history window stay where they were (X_j = x_j, h_j = h, G_j = 1), and so do those since the flow was last looked at.
 The others have moved until the middle of the forecast window, τ days after they happened: X_j = x_j + s v(x_j) τ;
 G_j = exp(a r(x_j) τ) grew with the mass around them, and h_j² = h² + 2Dτ + (s σ(x_j) τ)² is wider by diffusion and by
-what is not known of the velocity. This is a semi-Lagrangian step [1]_ on the events themselves: no grid blurs it,
-and without velocity, growth and diffusion it is the decaying kernel density, exactly.
+what is not known of the velocity, rounded to whole powers of √2 times h. What would leave the box piles up at its wall.
+This is a semi-Lagrangian step [1]_ on the events themselves: no grid blurs it,
+and without velocity, growth and diffusion it is the decaying kernel density, exactly. The velocity of an event is that
+of its own place and does not change on its way.
 
 References
 ----------

@@ -65,6 +65,9 @@ class FlowModel(DecayingKDE):
     c is 0, which is the decaying KDE, unless the gain is more than chance gives so many parameters
     (:meth:`stpp.rehearsal.Rehearsal.shares`).
 
+    The intensity looks at the flow every ``horizon`` days, counted from the start of training; a forecast, and a
+    simulation, when it is issued, which is the same moment where forecasts follow that clock.
+
     Parameters
     ----------
     trials : how many sets of parameters are tried
