@@ -18,38 +18,19 @@ from stpp.events import Events, Window
 from stpp.fitting import Parameter, spread_of
 from stpp.flow import Evidence, FlowEstimator
 from stpp.intensity import AnyForecast, Forecast
+from stpp.models.flow_search import FRAMES, UNITS, FlowSearch
 from stpp.models.kde import DecayingKDE
 from stpp.rehearsal import Rehearsal
-from stpp.tuning import Between, Progress, Space, nearest, search
+from stpp.tuning import Progress, Space, search
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FRAMES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Lengths of a frame that are tried, in forecast horizons."""
-
 FLOW_CELLS = {1: 128, 2: 64, 3: 20}
 """Dimensions → cells per axis of the grid on which a flow is estimated."""
 
-UNITS = {
-    "frame": "horizons",
-    "half_life": "horizons",
-    "snapshot_bandwidth": "scott_bandwidths",
-    "velocity_prior": "snapshot_bandwidths_per_frame",
-    "growth_prior": "1_per_frame",
-    "carried_bandwidth": "spreads",
-    "diffusion": "squared_carried_bandwidths_per_horizon",
-    "smoothing": "snapshot_bandwidths",
-    "epsilon": "squared_snapshot_bandwidths",
-    "unbalance": "squared_snapshot_bandwidths",
-}
-"""What a search measures its parameters in, see :meth:`FlowModel.scaled`."""
-
 LEAST_SHARE = 1e-4
 """A component of the mixture with less is left out."""
-
-MOST_OF_THE_PAST = 0.5
-"""Share of the training time that the history window of a search may take."""
 
 _LEARNED: dict[str, Any] = {"frame": math.nan, "history_window": 0}
 """What says that these are to be learned."""
@@ -209,36 +190,27 @@ class FlowModel(DecayingKDE):
         )
         blank.refuse_longer_than(window)
         still = replace(DecayingKDE.fit(blank, events, window), origin=window.start)
-        space = still.space(len(past), window.duration, bool(np.ptp(past.weight) > 0))
+        where = still._search(past, window)
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
-        spread = spread_of(past)
-        rate = len(past.between(window)) / window.duration
 
         def gains(found: dict[str, float]) -> Iterator[float]:
-            return rehearsal.gains(
-                still.scaled(found, spread, rate, window.duration).carried.at, self.domain, self.tune
-            )
+            return rehearsal.gains(replace(still, **where.fields(found)).carried.at, self.domain, self.tune)
 
-        defaults = still.defaults(space, spread)
         study = search(
             gains,
-            space,
+            where.space,
             trials=self.trials if len(rehearsal) else 0,
             seed=self.seed,
             seconds=self.tuning_seconds,
-            start=[defaults | {"frame": frame} for frame in self._frames(window.duration)[:3]]
-            if "frame" in space
-            else [defaults],
+            start=where.start,
             progress=progress,
         )
-        fitted = replace(
-            still.scaled(defaults, spread, rate, window.duration), tried_names=study.names, tried=study.trials
-        )
+        fitted = replace(still, **where.fields(where.defaults), tried_names=study.names, tried=study.trials)
         gain = 0.0
         if study.best is not None:
-            found = fitted.scaled(study.best, spread, rate, window.duration)
+            found = replace(fitted, **where.fields(study.best))
             shares, gain, chance = rehearsal.shares(found.carried.at)
-            if gain > chance * (len(space) + 1):
+            if gain > chance * (len(study.names) + 1):
                 moving, stays = float(shares[-1]), shares[:-1] / (1 - shares[-1])
                 kept = stays > LEAST_SHARE
                 fitted = replace(
@@ -248,7 +220,9 @@ class FlowModel(DecayingKDE):
                     bandwidths=still.bandwidths[kept],
                     shares=stays[kept],
                 )
-        return fitted.reported(past, window, gain / max(len(rehearsal), 1), len(space), time.perf_counter() - began)
+        return fitted.reported(
+            past, window, gain / max(len(rehearsal), 1), len(study.names), time.perf_counter() - began
+        )
 
     def reported(self, past: Events, window: Window, gain: float, learned: int, seconds: float) -> Self:
         """With what the fit reports."""
@@ -275,104 +249,28 @@ class FlowModel(DecayingKDE):
             result = replace(result, free_parameters=free, log_likelihood=self.log_likelihood(past, window))
         return replace(self, result=result)
 
-    def space(self, n: int, duration: float, weighted: bool) -> Space:
-        """Where to look for parameters, in units of the data (:meth:`scaled`).
-
-        Parameters
-        ----------
-        n : events
-        duration : days of the training window
-        weighted : whether importance differs between events
-        """
-        scott = n ** (-1 / (self.domain.d + 4))
-        space: dict[str, Between | Sequence[float]] = {
-            "frame": self._frames(duration),
-            "history_window": Between(2, 10, whole=True),
-            "momentum": Between(0.3, 1.0),
-            "snapshot_bandwidth": (0.35, 0.5, 0.7, 1.0, 1.4),
-            "velocity_prior": Between(0.01, 1.0, log=True),
-            "growth_prior": Between(0.01, 1.0, log=True),
-            "drift_scale": Between(0.0, 1.5),
-            "growth_scale": Between(0.0, 1.5),
-            "diffusion": Between(1e-3, 1.0, log=True),
-            "half_life": Between(0.5, 64.0, log=True),
-            "carried_bandwidth": Between(scott / 4, 0.5, log=True),
-            "importance": Between(0.0, 1.0),
-            **self.pair_space(),
-        }
-        settled = {"frame": self.frame > 0, "history_window": self.history_window > 0, "importance": not weighted}
-        return {name: where for name, where in space.items() if not settled.get(name)}
-
-    def _frames(self, duration: float) -> Sequence[float]:
-        """Lengths of a frame to try, in horizons: two of them shall fit."""
-        longest = MOST_OF_THE_PAST * duration / (2 * self.horizon)
-        return [frame for frame in FRAMES if frame <= longest] or FRAMES[:1]
-
-    def defaults(self, space: Space, spread: float) -> dict[str, float]:
-        """A steady flow, believed as it is measured: where the search starts, and what is left if nothing is gained.
-
-        What it carries is the largest part of the decaying KDE: then the first trials gain as soon as there is motion,
-        where another kernel has share 0 whatever moves, and the search has nothing to climb.
-        """
-        half_life, bandwidth = 4.0 * self.horizon, spread
+    def _search(self, past: Events, window: Window) -> FlowSearch:
+        """Where to look for parameters; the decaying KDE is fitted."""
+        half_life, bandwidth = 4.0 * self.horizon, spread_of(past)
         if len(self.shares):
             largest = int(np.argmax(self.shares))
             bandwidth = float(self.bandwidths[largest])
             half_life = math.log(2) / self.decays[largest] if self.decays[largest] > 0 else math.inf
-        values = {
-            "frame": 1.0,
-            "history_window": 5.0,
-            "momentum": 0.9,
-            "snapshot_bandwidth": 0.5,
-            "velocity_prior": 0.2,
-            "growth_prior": 0.1,
-            "drift_scale": 1.0,
-            "growth_scale": 0.5,
-            "diffusion": 0.01,
-            "half_life": half_life / self.horizon,
-            "carried_bandwidth": bandwidth / spread,
-            "importance": 1.0,
-            **self.default_pair(),
-        }
-        return {name: nearest(values[name], where) for name, where in space.items()}
-
-    def scaled(self, found: dict[str, float], spread: float, rate: float, duration: float) -> Self:
-        """With the parameters of a trial, turned from units of the data into days and map units.
-
-        Times are in horizons, the snapshots' bandwidth in Scott's rule for the events of one frame, the priors in
-        snapshot bandwidths per frame and per frame, the carried bandwidth in ``spread``, diffusion in its squares per
-        horizon.
-
-        Parameters
-        ----------
-        found : name → value
-        spread : root mean square of the axes' standard deviations, map units
-        rate : events per day
-        duration : days of the training window, at most half of which is a learned history window
-        """
-        frame = found["frame"] * self.horizon if "frame" in found else self.frame
-        frames = int(found.get("history_window", self.history_window))
-        if "history_window" in found:
-            frames = max(2, min(frames, int(MOST_OF_THE_PAST * duration / frame)))
-        scott = spread * max(rate * frame, 1.0) ** (-1 / (self.domain.d + 4))
-        snapshot = max(found["snapshot_bandwidth"] * scott, 0.75 * float(self.flow_grid.spacing.max()))
-        bandwidth = found["carried_bandwidth"] * spread
-        of_pairs: dict[str, Any] = {name: found[name] for name in self.pair_space()}
-        return replace(
-            self,
-            **of_pairs,
-            frame=frame,
-            history_window=frames,
-            momentum=found["momentum"],
-            snapshot_bandwidth=snapshot,
-            velocity_prior=found["velocity_prior"] * snapshot / frame,
-            growth_prior=found["growth_prior"] / frame,
-            drift_scale=found["drift_scale"],
-            growth_scale=found["growth_scale"],
-            diffusion=found["diffusion"] * bandwidth**2 / self.horizon,
-            carried_decay=math.log(2) / (found["half_life"] * self.horizon),
-            carried_bandwidth=bandwidth,
-            importance=found.get("importance", 1.0),
+        return FlowSearch(
+            d=self.domain.d,
+            n=len(past),
+            rate=len(past.between(window)) / window.duration,
+            duration=window.duration,
+            spread=spread_of(past),
+            weighted=bool(np.ptp(past.weight) > 0),
+            horizon=self.horizon,
+            frame=self.frame,
+            history_window=self.history_window,
+            finest=0.75 * float(self.flow_grid.spacing.max()),
+            half_life=half_life,
+            bandwidth=bandwidth,
+            pair=self.pair_space(),
+            default_pair=self.default_pair(),
         )
 
     def trials_table(self) -> pd.DataFrame:
