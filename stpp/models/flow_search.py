@@ -46,8 +46,8 @@ class FlowSearch:
     horizon : days ahead that is forecast
     frame, history_window : as given, or NaN and 0 where they are to be learned
     finest : least bandwidth of a snapshot, map units
-    half_life, bandwidth : days and map units, of the largest part of the decaying KDE, which the first trials carry: they
-        gain as soon as there is motion, where another kernel has share 0 whatever moves and nothing to climb
+    half_life, bandwidth : of the largest part of the decaying KDE, days and map units; the first trials carry it: they
+        gain as soon as there is motion, where another kernel has share 0 whatever moves, and nothing to climb
     pair, default_pair : space and sensible values of what one pair of snapshots needs
     """
 
