@@ -163,7 +163,7 @@ REFUSED = {
     "a history window longer than the data": ("flow {events} --history-window 41 -o {out}", "shorten --frame"),
     "a history window no memory holds": ("fit drift {events} --history-window 1000000000", "shorten --frame"),
     "frames longer than the data": ("evaluate {events} --models transport --frame 52w --step 1d " + DATES, "364 days"),
-    "a history window of one frame": ("fit transport {events} --history-window 1", "at least 2"),
+    "a history window of one frame": ("fit transport {events} --history-window 1", "x>=2"),
     "a frame of 0": ("fit drift {events} --frame 0h", "0h"),
     "an option of flows without a flow": ("fit hawkes {events} --tuning-seconds 3", "--tuning-seconds does not apply"),
     # evaluating
