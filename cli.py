@@ -491,7 +491,9 @@ def flow(
             fitted.save(directory)
             write_trials(directory, fitted)
             bar = session.progress("page")
-            write_pages(flows, source.events, directory, title, smoothness, remark=notes[-1], progress=bar)
+            write_pages(
+                flows, source.events, directory, title, smoothness, remark=f"{model} {fitted.remark}", progress=bar
+            )
             if movie:
                 animate_flows(flows, source.events, directory, title)
             settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
