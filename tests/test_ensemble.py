@@ -189,6 +189,8 @@ def test_one_member_is_that_member(members: tuple[str, ...]) -> None:
     model, alone = fitted(members), Hawkes(domain=UNIT).fit(events, SPAN)
     assert reported(model, "weight of hawkes") == pytest.approx(1, abs=1e-12)
     assert "added by hawkes" not in model.result.parameters  # type: ignore[union-attr]
+    assert model.remark == "weighs hawkes 1.00"
+    assert Ensemble(domain=UNIT).remark == ""
     ours, theirs = model.forecast(NEXT, events, GRID), alone.forecast(NEXT, events, GRID)
     np.testing.assert_allclose(ours.counts, theirs.counts, rtol=1e-12)  # type: ignore[union-attr]
     assert model.result is not None

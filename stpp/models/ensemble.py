@@ -168,6 +168,12 @@ class Ensemble(IntensityModel):
     # -- the interface ------------------------------------------------------------------------------------------
 
     @property
+    def remark(self) -> str:
+        """What weight each member has."""
+        shares = [f"{model.name} {weight:.2f}" for weight, model in self.parts]
+        return f"weighs {', '.join(shares)}" if shares else ""
+
+    @property
     def parts(self) -> list[tuple[float, IntensityModel]]:
         """The weights above 0 and their models."""
         return [(float(w), model) for w, model in zip(self.weights, self.models, strict=True) if w > 0]
