@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evaluation.backtest import BacktestResult, Progress
+from evaluation.backtest import BacktestResult
 from evaluation.numbers import signed
 from stpp.domain import MAX_GRID_DIMENSIONS
 from stpp.intensity import Forecast
@@ -30,6 +30,7 @@ from stpp.plotting import (
     set_rug,
     top_density,
 )
+from stpp.tuning import Progress
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,7 @@ from stpp.events import Events
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
 from stpp.memory import peak_memory_mb, reset_peak_memory
 from stpp.models import fit_model
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is worked on, pieces done, pieces in all) after each piece: a window, a null world, a frame."""
+from stpp.tuning import Progress
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from evaluation import scores
-from evaluation.backtest import Progress
 from evaluation.calibration import Reliability, claimed_fds, reliability
 from evaluation.comparison import ENOUGH_WINDOWS, GainInterval, information_gain_intervals
 from evaluation.numbers import finite, p_in_words
@@ -30,6 +29,7 @@ from evaluation.residuals import (
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast, IntensityModel
+from stpp.tuning import Progress
 
 Segment = tuple[IntensityModel, Sequence[Window]]
 """A fitted model and the held-out windows that it forecasts, in time order."""

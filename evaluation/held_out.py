@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.backtest import Progress
 from evaluation.consistency import CalibrationResult, ConsistencyResult, calibration, consistency
 from evaluation.diagnosis import Diagnosis, Segment, diagnose
 from evaluation.plan import Plan
@@ -20,6 +19,7 @@ from stpp.events import Events, Window
 from stpp.manifest import read_again, read_manifest
 from stpp.models import Hawkes, HistoricalAverage
 from stpp.runs import load_run
+from stpp.tuning import Progress
 
 SIMULATIONS = 100
 """Catalogues per window behind the consistency tests."""

@@ -20,12 +20,12 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from evaluation.backtest import Progress
 from evaluation.nulls import NULLS, Context, NullResult, World, check_nulls
 from evaluation.statistics import Statistic
 from stpp.blas import one_blas_thread
 from stpp.events import Events
 from stpp.outputs import append_journal, read_journal
+from stpp.tuning import Progress
 
 FEWEST = 19
 """Null worlds without which no p-value can reach 0.05."""

@@ -29,6 +29,7 @@ from stpp.flow_pictures import (
 from stpp.flow_report import flow_facts, flow_lines, moves
 from stpp.movies import FORMATS, Pixels, palette_of, pixels_of, write_movie
 from stpp.plotting import house_style, map_size, plain
+from stpp.tuning import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +104,7 @@ def write_pages(
     window: float,
     *,
     remark: str = "",
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write ``flow.nc``, ``flows.csv`` (the facts of each flow) and a page per flow, ``flow-DATE.png``, to one scale.
 

@@ -170,10 +170,12 @@ def flow_lines(facts: Mapping[str, Any]) -> list[str]:
             fastest = facts["fastest"]
             lines[-1] += f"; fastest {_plus_minus(fastest['speed'], fastest['error'])} at {_place(fastest)}"
     else:
-        lines.append(
-            f"no motion is certain on the map as a whole: cells with {_percent(facts['share_significant'])} of the "
-            "mass would each pass a test of their own, but neighbours err together"
-        )
+        lines.append("no motion is certain on the map as a whole")
+        if facts["share_significant"] > LEVEL:
+            share = _percent(facts["share_significant"])
+            lines[-1] += (
+                f": cells with {share} of the mass would each pass a test of their own, but neighbours err together"
+            )
         lines.append(
             f"mean speed {_two_digits(facts['mean_speed'])} map units per day; chance alone gives "
             f"{_two_digits(facts['chance_speed'])} on average"

@@ -174,12 +174,10 @@ def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[lis
     estimator = replace(model, velocity_prior=speed, growth_prior=1 / model.frame).estimator
     unit = min(model.horizon, 1.0)
     latest = math.floor(window.end / unit + 0.01) * unit  # whole days, or whole steps if shorter
+    if latest - window.start < estimator.reach:
+        latest = window.end
+    model.refuse_longer_than(latest - window.start)
     count = math.floor((latest - window.start - estimator.reach) / model.horizon + 1e-9) + 1
-    if count < 1:
-        raise ValueError(
-            f"the history window of {model.history_window} frames of {in_words(model.frame)} is longer than the "
-            f"{in_words(window.duration)} of data: shorten --frame or --history-window"
-        )
     if count > MOST_FLOWS:
         raise ValueError(f"{count:,} flows, and a page for each, are too many: take a longer --step, or --start, --end")
     times = latest - model.horizon * np.arange(count)[::-1]

@@ -16,7 +16,7 @@ import numpy as np
 from stpp.domain import Array
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is worked on, pieces done, pieces in all)."""
+"""Called with (what is worked on, pieces done, pieces in all) after every trial, window, null world or page."""
 
 PRUNE_AFTER = 10
 """Trials before any is given up half-way."""

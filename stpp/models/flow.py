@@ -156,16 +156,16 @@ class FlowModel(DecayingKDE):
         why = "that would not have forecast better" if len(self.tried) else "no parameters were tried"
         return f"{improper}carries nothing, since {why}: its forecasts are the decaying KDE's"
 
-    def refuse_longer_than(self, window: Window) -> None:
-        """Raise ValueError if the history window, as far as it is given, is longer than a window of data."""
+    def refuse_longer_than(self, days: float) -> None:
+        """Raise ValueError if the history window, as far as it is known, is longer than so many days of data."""
         from stpp.columns import in_words
 
         frame = self.frame if self.frame > 0 else FRAMES[0] * self.horizon
         frames = self.history_window or (2 if self.frame > 0 else 0)
-        if frames * frame > window.duration:
+        if frames * frame > days:
             raise ValueError(
                 f"the history window of {frames} frames of {in_words(frame)} is longer than the "
-                f"{in_words(window.duration)} of data: shorten --frame or --history-window"
+                f"{in_words(days)} of data: shorten --frame or --history-window"
             )
 
     # -- learning -------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class FlowModel(DecayingKDE):
         blank = replace(
             self, carried_share=0.0, **{name: _LEARNED[name] for name in self.tried_names if name in _LEARNED}
         )
-        blank.refuse_longer_than(window)
+        blank.refuse_longer_than(window.duration)
         still = replace(DecayingKDE.fit(blank, events, window), origin=window.start)
         where = still._search(past, window)
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
