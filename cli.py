@@ -487,19 +487,26 @@ def flow(
             check_movies(directory, ["flow"] if movie else [])
         fitted, window, notes = train(model, source.events, horizon=step, **settings, **options)
         flows, smoothness, title = flows_of(fitted, source.events, window)
+        facts = [flow_facts(one, source.events, window=smoothness) for one in flows]
         if directory:
             fitted.save(directory)
             write_trials(directory, fitted)
             bar = session.progress("page")
             write_pages(
-                flows, source.events, directory, title, smoothness, remark=f"{model} {fitted.remark}", progress=bar
+                flows,
+                facts,
+                source.events,
+                directory,
+                title,
+                smoothness,
+                remark=f"{model} {fitted.remark}",
+                progress=bar,
             )
             if movie:
                 animate_flows(flows, source.events, directory, title)
             settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
             session.record(directory, session.describe(source, **settings), source)
     session.log(*notes)
-    facts = [flow_facts(one, source.events, window=smoothness) for one in flows]
     lines = [f"{one['time'][:16].replace('T', ' ')}  " + "; ".join(flow_lines(one)) for one in facts]
     session.show({"model": model, "flows": facts}, "\n".join(lines))
 

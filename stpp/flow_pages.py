@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -98,6 +98,7 @@ def draw_flow(
 
 def write_pages(
     flows: Sequence[Flow],
+    facts: Sequence[dict[str, Any]],
     events: Events,
     directory: Path,
     title: str,
@@ -111,6 +112,7 @@ def write_pages(
     Parameters
     ----------
     flows : in time order
+    facts : of each, :func:`stpp.flow_report.flow_facts`
     events : give the epoch and the names of the axes
     directory : where to
     title, window, remark : as in :func:`draw_flow`
@@ -119,8 +121,7 @@ def write_pages(
     import pandas as pd
 
     write_flows(directory / "flow.nc", flows, events)
-    facts = [flow_facts(flow, events, window=window) for flow in flows]
-    pd.json_normalize(facts).to_csv(directory / "flows.csv", index=False)
+    pd.json_normalize(list(facts)).to_csv(directory / "flows.csv", index=False)
     scale = Scale.of(flows, window)
     for done, flow in enumerate(flows, start=1):
         page = draw_flow(flow, events, title, window=window, scale=scale, remark=remark)

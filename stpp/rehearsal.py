@@ -117,9 +117,10 @@ class Rehearsal:
         rows, before = self._still[STAGES - 1]
         shares, after = self._best(self._with(density(self.issue, self.x, self.past), rows), self.weight)
         gained = np.log(after / before)
-        noise = self.weight * (gained - self.weight @ gained / self.weight.sum())
+        apart = gained - self.weight @ gained / self.weight.sum()
+        noise = self.weight * apart
         together = np.bincount(np.unique(self.issue, return_inverse=True)[1], noise)
-        single = float(noise @ (gained - self.weight @ gained / self.weight.sum()))
+        single = float(noise @ apart)
         chance = max(1.0, float(together @ together) / single) if single > 0 else 1.0
         return shares[:-1], float(self.weight @ gained), chance
 
