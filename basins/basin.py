@@ -1,0 +1,184 @@
+"""What a basin is, and what follows from its region: centre, mass, peak, saddle and top members."""
+
+from __future__ import annotations
+
+import heapq
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from basins.space import Snapshot, Space
+from stpp.domain import Array, Box
+from stpp.events import Events, Window
+
+TOP_MEMBERS = 10
+"""Posts kept as the most central ones of a basin."""
+
+
+@dataclass(frozen=True, eq=False)
+class Basin:
+    """A region that holds posts in one window.
+
+    Parameters
+    ----------
+    id : its number in the window, 0 = the one of most mass
+    window : the window
+    membership : (cells,) share of each cell's posts that are the basin's, in [0, 1]; memberships of the basins of one
+        window sum to at most 1 in each cell, and the rest is noise
+    centre : (d,) mean place of its posts, map units
+    mass : weight of its posts, Σ weight · membership
+    share : of the window's whole weight
+    posts : number of posts that are more its own than anything else's (membership ≥ ½)
+    peak : highest density in its region, share of posts per unit volume
+    saddle : density on the highest way out of the region (0 where there is none: no other basin and no noise)
+    probability : of existence: share of bootstrap replicates in which it is found again
+    members : rows (of all events) of its most central posts, the most central first
+    """
+
+    id: int
+    window: Window
+    membership: Array
+    centre: Array
+    mass: float
+    share: float
+    posts: int
+    peak: float
+    saddle: float
+    probability: float
+    members: tuple[int, ...]
+
+    @cached_property
+    def region(self) -> NDArray[np.bool_]:
+        """(cells,) where most posts are the basin's."""
+        return self.membership >= 0.5
+
+    def mass_of(self, snapshot: Snapshot) -> float:
+        """Share of another window's weight that falls in this basin's region, weighted by membership; 0 of none."""
+        total = float(snapshot.totals.sum())
+        return float(self.membership @ snapshot.totals) / total if total > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a finder found in one window.
+
+    Parameters
+    ----------
+    basins : in order of mass, the largest first
+    remark : what a reader should know, such as that fewer basins are supported than asked for
+    """
+
+    basins: tuple[Basin, ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finder(ABC):
+    """A way to find basins. A frozen dataclass: its fields are its options and, once fitted, its space.
+
+    Parameters
+    ----------
+    replicates : bootstrap replicates behind the probability of existence
+    windows : in how many windows basins will be looked for: the level of a test is shared among them
+    space : fixed by :meth:`fit`
+    """
+
+    name: ClassVar[str]
+    summary_line: ClassVar[str]
+
+    replicates: int = 30
+    windows: int = 1
+    space: Space | None = None
+
+    @abstractmethod
+    def fit(self, events: Events, training: Sequence[Window], box: Box, rng: np.random.Generator) -> Self:
+        """A copy with its space, and whatever else it learns, fixed on the training windows; nothing later is used.
+
+        Parameters
+        ----------
+        events : all of them; those from the end of the last training window on are not looked at
+        training : windows in time order, of the length in which basins will be looked for
+        box : the domain
+        """
+
+    @abstractmethod
+    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+        """The basins of a window seen in this finder's space; none in a window without posts."""
+
+    @property
+    def fixed(self) -> Space:
+        """The space, once it is fixed."""
+        if self.space is None:
+            raise ValueError(f"{self.name} has no space yet: fit it to training windows")
+        return self.space
+
+
+def describe(
+    snapshot: Snapshot, memberships: Array, probability: Array, *, density: Array | None = None
+) -> tuple[Basin, ...]:
+    """The basins of a window from their memberships, in order of mass. Those without mass are left out.
+
+    Parameters
+    ----------
+    snapshot : the window
+    memberships : (B, cells) in [0, 1], summing to at most 1 in each cell
+    probability : (B,) of existence
+    density : (cells,) to read peaks and saddles from; the snapshot's by default
+    """
+    field = snapshot.density if density is None else density
+    cells, posts, total = snapshot.space.partition, snapshot.posts, float(snapshot.totals.sum())
+    mass = memberships @ snapshot.totals
+    inside = np.flatnonzero(snapshot.cell >= 0)
+    basins: list[Basin] = []
+    for b in np.argsort(-mass, kind="stable"):
+        own = memberships[b][snapshot.cell[inside]] * posts.weight[inside]
+        if not mass[b] > 0:
+            continue
+        centre = own @ posts.x[inside] / own.sum()
+        core = inside[memberships[b][snapshot.cell[inside]] >= 0.5]
+        apart = ((posts.x[core] - centre) ** 2).sum(axis=1)
+        nearest = core[np.argsort(apart, kind="stable")[:TOP_MEMBERS]]
+        region = memberships[b] >= 0.5
+        basins.append(
+            Basin(
+                id=len(basins),
+                window=snapshot.window,
+                membership=memberships[b],
+                centre=centre,
+                mass=float(mass[b]),
+                share=float(mass[b]) / total,
+                posts=len(core),
+                peak=float(field[region].max(initial=0.0)),
+                saddle=highest_way_out(field, region, cells.neighbours),
+                probability=float(probability[b]),
+                members=tuple(snapshot.rows[nearest].tolist()),
+            )
+        )
+    return tuple(basins)
+
+
+def highest_way_out(density: Array, region: NDArray[np.bool_], neighbours: csr_array[Any]) -> float:
+    """The density at the pass of the easiest way out of a region: the minimax path of −log density from its peak.
+
+    A way out is a path of cells from the region's densest cell to any cell outside it. Its pass is its least dense
+    cell; the easiest way is the one whose pass is densest. 0 where no cell outside can be reached.
+    """
+    if not region.any() or region.all():
+        return 0.0
+    start = int(np.flatnonzero(region)[np.argmax(density[region])])
+    heap, seen = [(-float(density[start]), start)], {start}
+    while heap:
+        level, cell = heapq.heappop(heap)
+        if not region[cell]:
+            return -level
+        for k in neighbours.indices[neighbours.indptr[cell] : neighbours.indptr[cell + 1]]:
+            if k not in seen:
+                seen.add(int(k))
+                heapq.heappush(heap, (max(level, -float(density[k])), int(k)))
+    return 0.0
