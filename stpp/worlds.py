@@ -25,8 +25,8 @@ NOISE = -1
 
 
 @dataclass(frozen=True)
-class Basin:
-    """A Gaussian basin whose place and rate are closed functions of time (days since the world's start).
+class PlantedBasin:
+    """A Gaussian basin, or an arc, whose place and rate are closed functions of time (days since the world's start).
 
     The rate rises as a raised cosine from ``birth`` to ``peak`` and falls likewise from ``peak`` to ``death``. It
     neither rises nor falls on a side where that end is infinite.
@@ -35,20 +35,23 @@ class Basin:
     ----------
     name : what it shows
     centre : place at time 0, map units
-    velocity : map units per day
+    velocity : map units per day; still if empty
     sd : standard deviation per axis, map units
     birth, peak, death : days
     height : rate at the peak, relative to the other basins'
+    arc : radius in map units, first and last angle in radians: where given (2-d only), posts lie along this arc around
+        the centre, ``sd`` away from it
     """
 
     name: str
     centre: tuple[float, ...]
-    velocity: tuple[float, ...] = (0.0, 0.0)
+    velocity: tuple[float, ...] = ()
     sd: float = 0.8
     birth: float = -math.inf
     peak: float = 0.0
     death: float = math.inf
     height: float = 1.0
+    arc: tuple[float, float, float] | None = None
 
     def rate(self, t: ArrayLike) -> Array:
         """(n,) relative rate at ``t``."""
@@ -57,8 +60,17 @@ class Basin:
 
     def centre_at(self, t: ArrayLike) -> Array:
         """(n, d) centre at ``t``."""
-        start, velocity = np.array(self.centre, dtype=float), np.array(self.velocity, dtype=float)
+        start, velocity = np.array(self.centre), np.array(self.velocity or np.zeros(len(self.centre)))
         return np.asarray(start + np.asarray(t, dtype=float)[:, None] * velocity)
+
+    def places(self, t: Array, rng: np.random.Generator) -> Array:
+        """(n, d) places of posts at ``t``, wherever they fall."""
+        middle = self.centre_at(t)
+        if self.arc is not None:
+            radius, first, last = self.arc
+            angle = rng.uniform(first, last, len(t))
+            middle = middle + radius * np.column_stack([np.cos(angle), np.sin(angle)])
+        return np.asarray(rng.normal(middle, self.sd))
 
 
 def _ramp(t: Array, zero: float, peak: float) -> Array:
@@ -83,7 +95,7 @@ class World:
     """
 
     summary: str
-    basins: tuple[Basin, ...]
+    basins: tuple[PlantedBasin, ...]
     noise: float = 0.15
     branching: float = 0.0
     kernel: TriggeringKernel = TriggeringKernel(decay=4.0, bandwidth=0.15)  # noqa: RUF009  (frozen)
@@ -91,8 +103,34 @@ class World:
     duration: float = 59.0
 
 
+def _storms(days: float = 182.0, n: int = 44, apart: float = 2.4) -> tuple[PlantedBasin, ...]:
+    """Storms of 2 to 8 weeks, always the same ones, none so near another of its time that the two would be one."""
+    rng = np.random.default_rng(2026)
+    storms: list[PlantedBasin] = []
+    while len(storms) < n:
+        birth, life = float(rng.uniform(-28, days - 7)), float(rng.uniform(14, 56))
+        centre, share = rng.uniform(-5, 5, 2), float(rng.uniform(0.25, 0.6))
+        rivals = [s for s in storms if s.birth < birth + life and birth < s.death]
+        if all(math.dist(centre, s.centre) >= apart for s in rivals):
+            place = (round(float(centre[0]), 2), round(float(centre[1]), 2))
+            height, end = float(rng.uniform(0.5, 1.5)), birth + life
+            storms.append(
+                PlantedBasin(f"storm {len(storms)}", place, (), 0.6, birth, birth + share * life, end, height)
+            )
+    return tuple(storms)
+
+
+def _blobs(d: int) -> World:
+    """Six basins in d dimensions, their centres on a sphere of radius 3."""
+    rng = np.random.default_rng(d)
+    centres = rng.normal(size=(6, d))
+    centres *= 3 / np.linalg.norm(centres, axis=1, keepdims=True)
+    basins = tuple(PlantedBasin(f"blob {k}", tuple(map(float, centre))) for k, centre in enumerate(centres))
+    return World(f"six basins in {d} dimensions", basins, box=Box((-6.0,) * d, (6.0,) * d))
+
+
 _STATIC = tuple(
-    Basin(f"static {k}", centre)
+    PlantedBasin(f"static {k}", centre)
     for k, centre in enumerate([(-2.5, -2.0), (2.8, -1.8), (-0.2, 2.5), (-3.2, 1.2), (2.2, 2.8)])
 )
 
@@ -101,23 +139,55 @@ WORLDS: dict[str, World] = {
     "moving": World(
         "five basins of constant rate, four of which drift by 4 to 5 standard deviations",
         (
-            Basin("to the right", (-4.0, -3.5), velocity=(0.07, 0.0)),
-            Basin("upwards", (3.5, -3.5), velocity=(0.0, 0.05)),
-            Basin("to the left", (3.2, 3.6), velocity=(-0.06, 0.0)),
-            Basin("down and right", (-4.0, 3.6), velocity=(0.03, -0.04)),
-            Basin("still", (0.5, 0.3)),
+            PlantedBasin("to the right", (-4.0, -3.5), velocity=(0.07, 0.0)),
+            PlantedBasin("upwards", (3.5, -3.5), velocity=(0.0, 0.05)),
+            PlantedBasin("to the left", (3.2, 3.6), velocity=(-0.06, 0.0)),
+            PlantedBasin("down and right", (-4.0, 3.6), velocity=(0.03, -0.04)),
+            PlantedBasin("still", (0.5, 0.3)),
         ),
     ),
     "lifecycle": World(
         "basins that grow, fade, are born, pass like a storm, and drift",
         (
-            Basin("steady and drifting", (-3.5, -2.5), velocity=(0.04, 0.0)),
-            Basin("growing", (2.8, -1.8), birth=-10, peak=59),
-            Basin("fading", (-0.2, 3.0), peak=0, death=45),
-            Basin("born", (-3.6, 1.4), birth=20, peak=35),
-            Basin("storm", (3.2, 3.0), birth=12, peak=24, death=36, height=1.5),
+            PlantedBasin("steady and drifting", (-3.5, -2.5), velocity=(0.04, 0.0)),
+            PlantedBasin("growing", (2.8, -1.8), birth=-10, peak=59),
+            PlantedBasin("fading", (-0.2, 3.0), peak=0, death=45),
+            PlantedBasin("born", (-3.6, 1.4), birth=20, peak=35),
+            PlantedBasin("storm", (3.2, 3.0), birth=12, peak=24, death=36, height=1.5),
         ),
     ),
+    "storms": World("basins that are born, live for 2 to 8 weeks and die, all the time", _storms(), duration=182.0),
+    "merging": World(
+        "two basins that merge on day 40, two that part on day 21, and one that is still",
+        (
+            PlantedBasin("from the left", (-4.0, 2.0), velocity=(0.08, 0.0)),
+            PlantedBasin("from the right", (4.0, 2.0), velocity=(-0.08, 0.0)),
+            PlantedBasin("parting to the left", (0.7, -3.0), velocity=(-0.07, 0.0)),
+            PlantedBasin("parting to the right", (-0.7, -3.0), velocity=(0.07, 0.0)),
+            PlantedBasin("still", (0.0, 5.0), sd=0.5),
+        ),
+    ),
+    "unequal": World(
+        "five basins of very unequal size and density",
+        (
+            PlantedBasin("small and dense", (-3.5, -3.0), sd=0.25, height=0.4),
+            PlantedBasin("wide", (2.8, -2.6), sd=1.2, height=2.0),
+            PlantedBasin("common", (-3.0, 3.0), sd=0.7),
+            PlantedBasin("thin", (3.2, 3.2), sd=0.9, height=0.5),
+            PlantedBasin("tiny", (-0.3, 0.3), sd=0.2, height=0.15),
+        ),
+    ),
+    "rings": World(
+        "basins that are not convex: a ring around a blob, and two arcs that clasp each other",
+        (
+            PlantedBasin("blob", (-2.8, 2.5), sd=0.4, height=0.5),
+            PlantedBasin("ring", (-2.8, 2.5), sd=0.25, arc=(2.2, 0.0, 2 * math.pi), height=2.0),
+            PlantedBasin("upper arc", (1.2, -2.6), sd=0.25, arc=(2.0, 0.0, math.pi)),
+            PlantedBasin("lower arc", (3.2, -2.0), sd=0.25, arc=(2.0, math.pi, 2 * math.pi)),
+        ),
+    ),
+    "blobs8": _blobs(8),
+    "blobs16": _blobs(16),
     "null": World("uniform noise: no basin, no dynamics", (), noise=1.0),
     "bursts": World("the static basins, and every event triggers others near it within hours", _STATIC, branching=0.5),
 }
@@ -162,7 +232,13 @@ def simulate_world(name: str, n: int, seed: int) -> tuple[Events, dict[str, Any]
     labels = _inherit(label, sample)
     author, authors = _authors(len(labels), rng)
     events = Events(
-        sample.t, sample.x, author=author, authors=authors, marks=_engagement(labels, rng), epoch=START, axes=AXES
+        sample.t,
+        sample.x,
+        author=author,
+        authors=authors,
+        marks=_engagement(labels, rng),
+        epoch=START,
+        axes=AXES if world.box.d == len(AXES) else (),
     )
     days = np.arange(math.ceil(world.duration) + 1, dtype=float)
     shares, total = _shares(world)
@@ -174,7 +250,7 @@ def simulate_world(name: str, n: int, seed: int) -> tuple[Events, dict[str, Any]
         "epoch": START,
         "window": [window.start, window.end],
         "box": world.box.to_list(),
-        "axes": list(AXES),
+        "axes": list(events.axes),
         "noise_share": world.noise,
         "noise_rate": immigrants * shares[-1] / world.duration,
         "branching": world.branching,
@@ -240,8 +316,7 @@ def _background(world: World, n: int, rng: np.random.Generator) -> tuple[Array, 
         t[label == k] = np.interp(rng.uniform(0, cumulative[-1], size=counts[k]), cumulative, grid)
         open_rows = np.flatnonzero(label == k)
         while len(open_rows):
-            centre = basin.centre_at(t[open_rows])
-            x[open_rows] = rng.normal(centre, basin.sd)
+            x[open_rows] = basin.places(t[open_rows], rng)
             open_rows = open_rows[~world.box.contains(x[open_rows])]
     t = np.minimum(t, np.nextafter(world.duration, 0))  # the window is half open
     order = np.argsort(t, kind="stable")
@@ -277,12 +352,13 @@ def _authors(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], tuple
     return code.astype(np.int64), tuple(f"user{k:03d}" for k in range(AUTHORS))
 
 
-def _describe(k: int, basin: Basin, days: Array, scale: float) -> dict[str, Any]:
+def _describe(k: int, basin: PlantedBasin, days: Array, scale: float) -> dict[str, Any]:
     return {
         "id": k,
         "name": basin.name,
         "sd": basin.sd,
-        "velocity": list(basin.velocity),
+        "velocity": list(basin.velocity or (0.0,) * len(basin.centre)),
+        "arc": None if basin.arc is None else list(basin.arc),
         "birth": basin.birth if math.isfinite(basin.birth) else None,
         "peak": basin.peak,
         "death": basin.death if math.isfinite(basin.death) else None,

@@ -29,7 +29,7 @@ from stpp.simulation import (
     simulate_hawkes,
 )
 from stpp.thinning import thinning
-from stpp.worlds import NOISE, WORLDS, Basin, simulate_world, truth_path, write_truth
+from stpp.worlds import NOISE, WORLDS, PlantedBasin, simulate_world, truth_path, write_truth
 
 UNIT = Box((0.0, 0.0), (1.0, 1.0))
 EMPTY = Events(np.empty(0), np.empty((0, 2)))
@@ -366,7 +366,7 @@ def test_every_world_keeps_its_promises(name: str) -> None:
     assert world.box.contains(events.x).all()
     assert ((events.t >= 0) & (events.t < world.duration)).all()
     assert events.date(0.0).year == 2023
-    assert events.axes == ("sincerity", "charity")
+    assert events.axes == (("sincerity", "charity") if events.d == 2 else tuple(f"x{k}" for k in range(events.d)))
     share = (labels == NOISE).mean()
     spread = 1.0 if world.branching == 0 else 1 / (1 - world.branching) ** 1.5
     assert share == pytest.approx(
@@ -380,6 +380,20 @@ def test_every_world_keeps_its_promises(name: str) -> None:
     else:
         assert len(events) == 4000
         assert (parent == -1).all()
+
+
+def test_an_arc_has_its_radius_and_storms_of_one_time_stay_apart() -> None:
+    events, truth = simulate_world("rings", 20_000, seed=1)
+    ring = truth["basins"][1]
+    own = events.x[truth["labels"] == 1] - ring["centre"][0]
+    assert np.abs(np.hypot(*own.T) - ring["arc"][0]).max() < 5.5 * ring["sd"]
+    assert np.abs(own.mean(axis=0)).max() < 0.15
+    storms = WORLDS["storms"].basins
+    for k, one in enumerate(storms):
+        assert 14 <= one.death - one.birth <= 56
+        for other in storms[:k]:
+            if one.birth < other.death and other.birth < one.death:
+                assert math.dist(one.centre, other.centre) >= 2.39
 
 
 @pytest.mark.parametrize("name", ["static", "moving", "lifecycle"])
@@ -448,7 +462,7 @@ def test_engagement_is_mostly_none_and_heavy_tailed() -> None:
 
 
 def test_a_basin_is_a_closed_function_of_time() -> None:
-    basin = Basin("b", (1.0, 2.0), velocity=(0.5, -1.0), birth=10, peak=20, death=40, height=3.0)
+    basin = PlantedBasin("b", (1.0, 2.0), velocity=(0.5, -1.0), birth=10, peak=20, death=40, height=3.0)
     assert basin.rate([5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0]) == pytest.approx(
         [0, 0, 1.5, 3.0, 1.5, 0, 0], abs=1e-12
     )
