@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from basins.course import Plan as BasinPlan
     from evaluation.backtest import BacktestResult
     from evaluation.nulls import NullResult
     from evaluation.plan import Plan
     from stpp.domain import Box
+    from stpp.events import Events
     from stpp.intensity import IntensityModel
     from stpp.manifest import Source
 
@@ -150,6 +152,21 @@ class Session:
         bar = self.progress("world")
         return significance(tested, events, nulls, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
 
+    def test_basins(self, events: Events, plan: BasinPlan, nulls: tuple[str, ...], **how: Any) -> list[NullResult]:
+        """The whole pipeline of basins against null worlds."""
+        from basins.significance import BasinStatistic
+        from evaluation.continuation import continuation_scores
+        from evaluation.nulls import Context
+        from evaluation.significance import significance
+        from stpp.events import Window
+
+        first = plan.span.start if plan.half_life is None else min(plan.span.start, float(events.t[0]))
+        span = Window(first, plan.span.end)
+        seen = events.between(span).inside(plan.box)
+        context = Context(plan.box, span, plan.windows[0].duration, plan.windows[0].start)
+        tested, bar = BasinStatistic(plan, continuation_scores), self.progress("world")
+        return significance(tested, seen, nulls, context, seed=self.seed, jobs=self.jobs, progress=bar, **how)
+
     def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path, *, force: bool) -> None:
         """Animations of models' forecasts."""
         from evaluation.animation import animate
@@ -233,6 +250,13 @@ def _box(text: str) -> Box:
         return Box.from_flat([float(v) for v in text.split(",")])
     except ValueError as error:
         raise click.BadParameter(f"'{text}': {error}.") from None
+
+
+def _place(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(v) for v in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not numbers with commas between, one per axis.") from None
 
 
 def _nulls(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -512,6 +536,69 @@ def flow(
 
 
 @verb
+@reads_events
+@click.option("--method", help="How basins are found.  [default: density up to 3 dimensions, else markov]")
+@click.option("--window", type=_duration, default="7d", show_default=True, help="Length of the time windows.")
+@click.option("--half-life", type=_duration, metavar="DURATION", help="Earlier posts count too, half after so long.")
+@click.option("--most", type=click.IntRange(1), metavar="K", help="markov: so many basins, if the data support them.")
+@click.option("--link", type=click.Choice(["hungarian", "soft"]), default="hungarian", help="How basins are followed.")
+@DATES
+@click.option("--test-start", metavar="DATE", help="Space and tuning are learned before.  [default: half of the way]")
+@BOX
+@click.option("--texts", is_flag=True, help="Quote the most central posts in the report.")
+@click.option("--null", "nulls", type=_names, default="time-shuffle", metavar="all|A,B,…", help="See 'stpp nulls'.")
+@click.option("-B", "B", type=int, metavar="N", help="Null worlds, 0 for none.  [default: 19 for density, else 0]")
+@click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the report, its pictures and tables.")
+def basins(
+    session: Session,
+    source: Source,
+    method: str | None,
+    most: int | None,
+    texts: bool,
+    nulls: tuple[str, ...],
+    B: int | None,
+    output: Path | None,
+    **settings: Any,
+) -> None:
+    """Which regions hold and attract discourse in each window, how strong are they, and which will persist?
+
+    Basins are found in every window, measured, followed from window to window, named, and held against null worlds;
+    the report says which are expected to continue and to grow. With -o RUN: report.html, report.md, CSV tables.
+    Interrupted, the same command goes on from its last finished null world.
+    """
+    from basins import make_finder
+    from basins.analysis import analyse, tested
+    from basins.course import set_up
+    from basins.report import lines, to_json_dict, write_report
+    from evaluation.continuation import continuation_scores
+    from evaluation.significance import check_request
+    from stpp.columns import texts_of
+
+    finder = make_finder(method, source.events.d, most)
+    plan = set_up(source.events, finder, seed=session.seed, **settings)
+    B = (19 if finder.name == "density" else 0) if B is None else B
+    if B:
+        check_request(nulls := _nulls(nulls), B, "loky", None)
+    description = session.describe(source, B=B, windows=len(plan.windows), box=plan.box.to_list())
+    with session.resumable(output, description) as directory:
+        words = texts_of(source.events)
+        title = f"Basins of {source.path.name}"
+        found = analyse(source.events, plan, title=title, texts=words, progress=session.progress())
+        journal = directory / "nulls.jsonl" if directory else None
+        against = session.test_basins(source.events, plan, nulls, B=B, journal=journal) if B else []
+        values = [one.to_json_dict() | {"values": one.values} for one in against]
+        found = tested(found, continuation_scores(found.forecasts), values)
+        if directory:
+            write_report(found, source.events, directory, texts=texts)
+            if journal:
+                journal.unlink(missing_ok=True)
+            session.record(directory, description, source)
+    session.show(to_json_dict(found), "\n".join(lines(found)))
+    if output:
+        session.log(f"\nreport     {output / 'report.html'}")
+
+
+@verb
 @click.argument("run", type=PATH)
 @click.option("--at", required=True, metavar="DATE", help="Issue time; nothing from then on is looked at.")
 @click.option("--horizon", type=_duration, default="7d", metavar="DURATION", help="Its length.", show_default=True)
@@ -553,8 +640,58 @@ def forecast(
 
 
 @verb
+@click.argument("run", type=PATH)
+@click.option("--add", type=click.IntRange(0), required=True, metavar="N", help="Posts to add.")
+@click.option("--at", required=True, metavar="DATE", help="When; nothing from then on is looked at.")
+@click.option("--place", type=_place, required=True, metavar="X,Y,…", help="Where, in map units.")
+@click.option("--weight", type=float, default=1.0, show_default=True, help="Of each post; the mark of --productivity.")
+@click.option("--step", type=_duration, default="1d", show_default=True, help="Length of a step.")
+@click.option("--steps", type=click.IntRange(1), default=7, show_default=True, metavar="K", help="Steps to look ahead.")
+@click.option("--window", type=_duration, default="7d", show_default=True, help="Basins are those of so long before.")
+@click.option("--simulations", type=click.IntRange(2), default=200, show_default=True, help="Of each future.")
+@click.option("-p", "p", type=float, default=0.5, show_default=True, help="Continuation that counts as sustained.")
+def whatif(
+    session: Session,
+    run: Path,
+    add: int,
+    at: str,
+    place: tuple[float, ...],
+    window: float,
+    **settings: Any,
+) -> None:
+    """What would N more posts change? Simulate a fitted model with and without them, by common random numbers.
+
+    Says how many posts follow and where, how each basin's size and chances change, and how many posts the region at
+    that place needs to continue with probability -p.
+    """
+    from basins import make_finder
+    from basins.course import regions_before
+    from stpp.columns import day_of
+    from stpp.manifest import read_again
+    from stpp.runs import load_run
+    from stpp.whatif import what_if
+
+    fitted = load_run(run)
+    model, events = fitted.model, read_again(fitted.manifest).events.inside(fitted.model.domain)
+    if (when := day_of(at, events.epoch)) < fitted.window.end and not session.force:
+        raise ValueError(f"the model has seen what comes after {at}: choose a later --at, or --force it")
+    if len(place) != model.domain.d:
+        raise ValueError(f"--place has {len(place)} coordinates, the model {model.domain.d}: give one per axis")
+    near: dict[str, Any] = {"at": when, "window": window, "place": place, "seed": session.seed}
+    partition, regions, named = regions_before(events, make_finder(None, model.domain.d), box=model.domain, **near)
+    where: dict[str, Any] = {"place": place, "partition": partition, "memberships": regions}
+    found = what_if(model, events, at=when, n=add, rng=session.seed, **where, **settings)
+    values = found.to_json_dict()
+    for region, name in zip(values["basins"], named, strict=True):
+        region["name"] = name
+    session.show(values, "\n".join(found.lines(named)))
+
+
+@verb
 @reads_events
-@click.option("--models", required=True, type=_names, metavar="A,B,…", help="Models to compare.")
+@click.option(
+    "--models", required=True, type=_names, metavar="A,B,…", help="Models to compare; basins:METHOD is a finder's."
+)
 @CONTEST
 @sets_models(HAWKES, FLOW, MEMBERS)
 @click.option("--nulls", type=_names, default="", metavar="all|A,B,…", help="Test the gains against these nulls.")
@@ -594,7 +731,14 @@ def evaluate(
 
     if (animate or keep_forecasts) and not output:
         raise click.UsageError("--animate and --keep-forecasts need -o RUN")
+    finders = [name for name in models if name.startswith("basins:")]
+    models = tuple(name for name in models if name not in finders)
     plan, contenders = set_up(source.events, models, seed=session.seed, **contest)
+    if finders:
+        from basins.intensity import finder_models
+
+        domain, ahead = contenders[plan.reference].domain, plan.horizon or plan.step
+        contenders |= finder_models(finders, domain, ahead, session.seed)
     again = session.force or (output is not None and unfinished(output).exists())
     check_animation(animate, list(contenders), images, source.events.d, force=again)
     learning = {name: model for name, model in contenders.items() if name != "uniform" or name == plan.reference}
@@ -632,6 +776,8 @@ def evaluate(
 @click.option("--statistic", default="information-gain", show_default=True, help="What is tested; see 'stpp nulls'.")
 @click.option("--distance", type=float, help="knox: map units that count as near; the closest 1 % of pairs by default.")
 @click.option("--delay", type=_duration, metavar="DURATION", help="knox: time that counts as near; likewise.")
+@click.option("--basins", metavar="METHOD", help="Test the basins found so, from finding to forecasts, and no model.")
+@click.option("--window", type=_duration, metavar="DURATION", help="Basins: length of the windows.  [default: 7d]")
 @CONTEST
 @sets_models(HAWKES, FLOW, MEMBERS)
 @SHUFFLES
@@ -644,6 +790,8 @@ def null(
     statistic: str,
     distance: float | None,
     delay: float | None,
+    basins: str | None,
+    window: float | None,
     output: Path | None,
     B: int,
     backend: str,
@@ -658,12 +806,17 @@ def null(
     from evaluation.plan import set_up
     from evaluation.runs import save_nulls
 
-    plan, models = set_up(source.events, [model], seed=session.seed, **contest)
-    description = session.describe(source, statistic=statistic, B=B)
+    how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler}
+    if basins:
+        test = _basin_test(session, source, basins, window or 7.0, contest)
+    else:
+        plan, models = set_up(source.events, [model], seed=session.seed, **contest)
+        how |= {"distance": distance, "delay": delay}
+        test = functools.partial(session.test, source, statistic=statistic, models=models, plan=plan)
+    description = session.describe(source, statistic="basins" if basins else statistic, B=B)
     with session.resumable(output, description) as directory:
-        how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler, "distance": distance, "delay": delay}
         journal = directory / "nulls.jsonl" if directory else None
-        tested = session.test(source, _nulls(nulls), statistic, models, plan, journal=journal, **how)
+        tested = test(nulls=_nulls(nulls), journal=journal, **how)
         if directory and journal:
             save_nulls(tested, directory / "nulls.json")
             draw_nulls(tested).savefig(directory / "nulls.png")
@@ -671,6 +824,19 @@ def null(
             session.record(directory, description, source)
     found = [one.to_json_dict() for one in tested]
     session.show(found[0] if len(found) == 1 else {"nulls": found}, "\n".join(null_lines(tested)))
+
+
+def _basin_test(
+    session: Session, source: Source, method: str, window: float, contest: dict[str, Any]
+) -> Callable[..., list[NullResult]]:
+    """The test of basins with the dates and the box of a contest; what is left of it does not apply to them."""
+    from basins import make_finder
+    from basins.course import set_up
+
+    dates = {"start": contest["train_start"], "test_start": contest["test_start"], "end": contest["test_end"]}
+    finder = make_finder(method, source.events.d)
+    plan = set_up(source.events, finder, window=window, box=contest["box"], seed=session.seed, **dates)
+    return functools.partial(session.test_basins, source.events, plan)
 
 
 @verb

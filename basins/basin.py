@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -172,13 +173,20 @@ def highest_way_out(density: Array, region: NDArray[np.bool_], neighbours: csr_a
     if not region.any() or region.all():
         return 0.0
     start = int(np.flatnonzero(region)[np.argmax(density[region])])
-    heap, seen = [(-float(density[start]), start)], {start}
-    while heap:
+    return float(_pass(density, region, start, neighbours.indptr, neighbours.indices))
+
+
+@njit(cache=True, nogil=True)
+def _pass(density: Array, region: NDArray[np.bool_], start: int, indptr: NDArray[Any], indices: NDArray[Any]) -> float:
+    heap, seen = [(-density[start], start)], np.zeros(len(density), dtype=np.bool_)
+    seen[start] = True
+    while len(heap):
         level, cell = heapq.heappop(heap)
         if not region[cell]:
-            return -level
-        for k in neighbours.indices[neighbours.indptr[cell] : neighbours.indptr[cell + 1]]:
-            if k not in seen:
-                seen.add(int(k))
-                heapq.heappush(heap, (max(level, -float(density[k])), int(k)))
+            return float(-level)
+        for j in range(indptr[cell], indptr[cell + 1]):
+            k = indices[j]
+            if not seen[k]:
+                seen[k] = True
+                heapq.heappush(heap, (max(level, -density[k]), k))
     return 0.0

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stpp.domain import Array
-from stpp.events import EPOCH
+from stpp.events import EPOCH, Events
 
 # The first name that a file has is taken; the report says which.
 TIME = ("datetime", "created_at", "t", "time")
@@ -289,3 +289,12 @@ def inferred(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         except pa.ArrowInvalid:
             continue
     return column
+
+
+def texts_of(events: Events) -> list[str] | None:
+    """The text of each event, empty where one is missing; None where the events carry no column of text."""
+    names = [] if events.marks is None else events.marks.column_names
+    column = find(names, TEXT, "the events")
+    if column is None or events.marks is None or not is_text(events.marks.column(column)):
+        return None
+    return [text or "" for text in events.marks.column(column).to_pylist()]

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from stpp.background import (
     HATS,
@@ -30,7 +31,7 @@ from stpp.hawkes_fitting import fit_dictionary, fit_exponential
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 from stpp.kernels import TriggeringKernel, log_mark, mark_of
 from stpp.renewal import Blur, Excitation, expected_counts
-from stpp.simulation import simulate_branching
+from stpp.simulation import BranchingSample, Productivity, simulate_branching
 
 KERNELS = ("dictionary", "exponential")
 
@@ -290,23 +291,7 @@ class Hawkes(IntensityModel):
         New events carry the productivity mark, drawn from the history's.
         """
         past = history.before(window.start)
-        logs = log_mark(past, self.productivity) - self.mark_mean if self.productivity else np.zeros(0)
-
-        def draw_logs(n: int, g: np.random.Generator) -> Array:
-            return g.choice(logs, size=n) if len(logs) else np.zeros(n)
-
-        sample = simulate_branching(
-            window,
-            self.domain,
-            list(zip(self.kernels, self.coefficients.tolist(), strict=True)),
-            self._immigrants(window, past, rng),
-            past,
-            lambda n, g: np.exp(draw_logs(n, g)[:, None] * self.exponents),
-            rng,
-            history_productivity=self.powers(past),
-            anywhere=self.place.sampler(past, window.start),
-            allow_supercritical=True,
-        )
+        sample, draw_logs = self._branching(window, self._immigrants(window, past, rng), past, past, rng)
         marks = None
         if self.productivity:
             top = int(np.argmax(self.exponents)) if len(self.exponents) else -1
@@ -316,6 +301,44 @@ class Hawkes(IntensityModel):
                 log = draw_logs(len(sample.t), rng)
             marks = pa.table({self.productivity: mark_of(log + self.mark_mean, self.productivity)})
         return Events(sample.t, sample.x, marks=marks, epoch=history.epoch, axes=history.axes)
+
+    def progeny(
+        self, window: Window, parents: Events, history: Events, rng: np.random.Generator
+    ) -> tuple[Events, NDArray[np.int64]]:
+        """All posts in the window that descend from ``parents``, before it; and from which row of them each does.
+
+        λ is linear in past posts but for the density f, which stays that of ``history``: see :mod:`stpp.whatif`.
+        """
+        none = np.zeros(0), np.zeros((0, self.domain.d))
+        sample, _ = self._branching(window, none, parents, history.before(window.start), rng)
+        root = sample.history_parent
+        for generation in range(2, int(sample.generation.max(initial=0)) + 1):
+            rows = sample.generation == generation
+            root[rows] = root[sample.parent[rows]]
+        return Events(sample.t, sample.x, epoch=history.epoch, axes=history.axes), root
+
+    def _branching(
+        self, window: Window, immigrants: tuple[Array, Array], parents: Events, past: Events, rng: np.random.Generator
+    ) -> tuple[BranchingSample, Productivity]:
+        """Immigrants and all offspring of theirs and of ``parents``, in places and with marks as ``past`` has them."""
+        logs = log_mark(past, self.productivity) - self.mark_mean if self.productivity else np.zeros(0)
+
+        def draw_logs(n: int, g: np.random.Generator) -> Array:
+            return g.choice(logs, size=n) if len(logs) else np.zeros(n)
+
+        sample = simulate_branching(
+            window,
+            self.domain,
+            list(zip(self.kernels, self.coefficients.tolist(), strict=True)),
+            immigrants,
+            parents,
+            lambda n, g: np.exp(draw_logs(n, g)[:, None] * self.exponents),
+            rng,
+            history_productivity=self.powers(parents),
+            anywhere=self.place.sampler(past, window.start),
+            allow_supercritical=True,
+        )
+        return sample, draw_logs
 
     def _immigrants(self, window: Window, past: Events, rng: np.random.Generator) -> tuple[Array, Array]:
         """Times and places of the background events, the cycle by thinning."""

@@ -1,0 +1,322 @@
+"""The `lyapunov` finder: basins of attraction of the drift and diffusion that move the density of posts.
+
+Posts are not the same particle from one window to the next, so there are no paths to average as Kramers and Moyal do.
+What can be estimated is how the *density* moves:
+
+- a velocity v and a relative growth r in each cell, from the continuity equation between successive windows
+  (:func:`stpp.motion.drift_evidence`), with standard errors and shrunk towards 0;
+- a diffusion D, from how fast a window's density goes back to the mean ρ of all windows: ∂p/∂t = ∇·(D ρ ∇(p/ρ)) −
+  ∇·(p v), the Smoluchowski equation with drift D ∇ log ρ + v. D and the shrinkage of v are those under which each
+  window best predicts the posts of the next one (log score).
+
+D is the rate at which windows forget, known to the ladder of values that are tried (factors of 4) and only as well as
+the windows seen so far represent ρ: of a lone density that spreads, ρ is its own mean and the spread goes unseen.
+
+What cannot be estimated: motion along the contours of the density, which changes nothing that is seen; and D where the
+density does not change. There each window is another draw from ρ, whatever came before predicts nothing, and the best D
+is the largest that is tried: its memory is shorter than a window, and escape rates are lower bounds. Times are in days
+of that model, not the days for which any reader stays.
+
+The quasi-potential is U = −D log ρ_s with ρ_s the stationary density of drift and diffusion [1]_; where v is nowhere
+beyond chance, ρ_s = ρ. Basins of attraction are the watersheds of U.
+
+References
+----------
+.. [1] Zhou, Aliyu, Aurell & Huang (2012), Quasi-potential landscape in complex multi-stable systems, J. R. Soc.
+   Interface 9, 3539-3553.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from basins.basin import Basin, Finder, Found, describe
+from basins.density import Chance, MergeTree, choose_bandwidth, noise_level
+from basins.diffusion import EPSILON, DriftDiffusion
+from basins.space import Snapshot, Space
+from stpp.blas import one_blas_thread
+from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
+from stpp.events import Events, Window
+from stpp.flow import Flow, pooled_pair
+from stpp.motion import drift_evidence
+from stpp.partition import Partition
+
+CELLS = {1: 256, 2: 64, 3: 16}
+"""Grid cells per axis in 1, 2 and 3 dimensions: every candidate solves a linear system on them."""
+
+SMOOTHING = 4.0
+"""Standard deviation of the window that shares one velocity, in bandwidths: the best on moving blobs."""
+
+SPREADS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""√(2 D days) from one window to the next, in bandwidths: the diffusions that are tried."""
+
+SHRINKAGES = (0.0, 0.05, 0.2, 1.0)
+"""Prior standard deviations of the velocity that are tried, in bandwidths per window; 0: no drift."""
+
+GROWTH = 1.0
+"""Prior standard deviation of the relative growth from one window to the next."""
+
+PAIRS = 4
+"""Pairs of windows, the last ones, that are predicted to choose by."""
+
+UNIFORM_SHARE = 0.01
+"""Uniform share of the densities, so that a far post does not decide alone."""
+
+FRAMES = 4
+"""Parts of a window between which :class:`LyapunovFinder` looks for drift."""
+
+LEVEL = 0.05
+"""Probability of a false basin, by density or by drift, in any of the windows looked at."""
+
+
+@one_blas_thread
+def estimate(snapshots: Sequence[Snapshot]) -> DriftDiffusion:
+    """Drift and diffusion up to now.
+
+    Parameters
+    ----------
+    snapshots : in time order, in one space on a grid; those without posts are left out
+
+    Raises
+    ------
+    ValueError
+        if fewer than 2 have posts, or their space is no grid
+    """
+    seen = [snapshot for snapshot in snapshots if snapshot.totals.sum() > 0]
+    if len(seen) < 2:
+        raise ValueError(f"drift needs at least 2 windows with posts; there are {len(seen)}: take shorter windows")
+    scale = seen[0].space.bandwidth
+    days = (seen[-1].window.end - seen[0].window.end) / (len(seen) - 1)
+    spreads = [(scale * spread) ** 2 / (2 * days) for spread in SPREADS]
+    # What is known before each of the last windows, and what then came.
+    tests = [(_Past.of(seen[:k]), seen[k]) for k in range(max(1, len(seen) - PAIRS), len(seen))]
+    diffusion = max(spreads, key=lambda d: math.fsum(past.score(d, 0.0, new) for past, new in tests))
+    shrinkage = 0.0
+    if len(seen) > 2:  # a velocity known before a window takes two windows, and that window a third
+        shrinkage = max(SHRINKAGES, key=lambda s: math.fsum(past.score(diffusion, s, new) for past, new in tests))
+    return _Past.of(seen).field(diffusion, shrinkage)
+
+
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """Windows up to a time, and what they say about motion; days from one to the next."""
+
+    last: Snapshot
+    frames: Array
+    days: float
+    dispersion: float
+
+    @classmethod
+    def of(cls, seen: Sequence[Snapshot]) -> _Past:
+        mean = float(np.mean([snapshot.totals.sum() for snapshot in seen]))
+        grid = _grid(seen[0].space)
+        # All with the same mass: the share of the posts moves, not their number.
+        frames = np.stack([snapshot.density.reshape(grid.shape) for snapshot in seen]) * mean * grid.cell_volume
+        weight = np.concatenate([snapshot.posts.weight for snapshot in seen])
+        days = (seen[-1].window.end - seen[0].window.end) / (len(seen) - 1) if len(seen) > 1 else 0.0
+        return cls(seen[-1], frames, days, float(weight @ weight / weight.sum()))
+
+    def flow(self, velocity_prior: float) -> Flow:
+        """The motion over all windows, in bandwidths per window of prior velocity."""
+        grid, h = _grid(self.last.space), self.last.space.bandwidth
+        before, after, share = pooled_pair(self.frames)
+        evidence = drift_evidence(
+            before,
+            after,
+            grid,
+            frame=self.days,
+            bandwidth=h,
+            window=SMOOTHING * h,
+            dispersion=share * self.dispersion,
+        )
+        return Flow.solve(
+            evidence,
+            grid,
+            self.last.window.end,
+            self.days,
+            self.frames[-1],
+            velocity_prior=velocity_prior * h / self.days,
+            growth_prior=GROWTH / self.days,
+        )
+
+    def field(self, diffusion: float, shrinkage: float) -> DriftDiffusion:
+        """Drift and diffusion; v only where there are two windows and some prior."""
+        grid = _grid(self.last.space)
+        mean = self.frames.mean(axis=0).ravel()
+        density = (1 - UNIFORM_SHARE) * mean / (mean.sum() * grid.cell_volume) + UNIFORM_SHARE / grid.box.volume
+        velocity, growth = np.zeros((grid.box.d, grid.cells)), np.zeros(grid.cells)
+        if len(self.frames) > 1:
+            flow = self.flow(max(shrinkage, min(s for s in SHRINKAGES if s > 0)))
+            growth = flow.growth.ravel()
+            velocity = flow.velocity.reshape(grid.box.d, -1) if shrinkage > 0 else velocity
+        return DriftDiffusion(grid, density, velocity, growth, diffusion, self.last.window.end)
+
+    def score(self, diffusion: float, shrinkage: float, new: Snapshot) -> float:
+        """Mean log density of the next window's posts, as predicted from here."""
+        grid = _grid(self.last.space)
+        ahead = self.field(diffusion, shrinkage).ahead(self.last.density, new.window.end - self.last.window.end)
+        density = (1 - UNIFORM_SHARE) * ahead / (ahead.sum() * grid.cell_volume) + UNIFORM_SHARE / grid.box.volume
+        return float(new.totals @ np.log(density)) / float(new.totals.sum())
+
+
+def _grid(space: Space) -> Grid:
+    if space.partition.grid is None:
+        raise ValueError("drift and diffusion need a grid, in up to 3 dimensions; this space has landmarks")
+    return space.partition.grid
+
+
+@one_blas_thread
+def growth_probability(
+    snapshots: Sequence[Snapshot],
+    basins: Sequence[Basin],
+    *,
+    horizon: float,
+    simulations: int,
+    rng: np.random.Generator,
+) -> Array:
+    """The stochastic Lyapunov test: the probability that the share of the posts in each basin grows.
+
+    Each simulation draws the posts of every window anew (each counts Poisson(1) times), measures velocity and growth
+    again, carries the last window's density over the horizon by drift, diffusion and growth, and draws the posts of one
+    more window there. A basin grows if its share of these is above its present one.
+
+    Parameters
+    ----------
+    snapshots : as for :func:`estimate`
+    basins : memberships over the same cells
+    horizon : days
+    simulations : ≥ 1
+
+    Returns
+    -------
+    (B,) share of the simulations in which the basin grows; a tie counts half
+
+    Raises
+    ------
+    ValueError
+        as :func:`estimate`, or if horizon or simulations are not above 0
+    """
+    if not (horizon > 0 and simulations > 0):
+        raise ValueError(f"horizon and simulations must be above 0; got {horizon:g} and {simulations}")
+    seen = [snapshot for snapshot in snapshots if snapshot.totals.sum() > 0]
+    fitted = estimate(seen)
+    if not basins:
+        return np.empty(0)
+    memberships = np.array([basin.membership for basin in basins])
+    past, shrinkage = _Past.of(seen), float(fitted.velocity.any())
+    now = memberships @ seen[-1].totals / seen[-1].totals.sum()
+    posts = float(seen[-1].totals.sum()) / past.dispersion  # as many independent posts as the weights amount to
+    grown = np.zeros(len(basins))
+    for _ in range(simulations):
+        frames = np.stack([_redrawn(snapshot, mass, rng) for snapshot, mass in zip(seen, past.frames, strict=True)])
+        field = replace(past, frames=frames).field(fitted.diffusion, shrinkage)
+        last = frames[-1].ravel()
+        ahead = replace(field, density=fitted.density).ahead(last, horizon) * np.exp(field.growth * horizon)
+        # Relative to the smoothed density of now: smoothing alone carries mass out of every region.
+        change = (memberships @ ahead / ahead.sum()) / np.maximum(memberships @ last / last.sum(), EPSILON)
+        then = rng.poisson(posts * now * change) / max(1, rng.poisson(posts))
+        grown += np.where(then == now, 0.5, then > now)
+    return grown / simulations
+
+
+def _redrawn(snapshot: Snapshot, frame: Array, rng: np.random.Generator) -> Array:
+    """A frame of the snapshot's posts drawn anew, of the same mass; the frame itself where none was drawn."""
+    density = snapshot.space.density(snapshot.replicate(rng)).reshape(frame.shape)
+    return np.asarray(density * (frame.sum() / density.sum())) if density.any() else frame
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LyapunovFinder(Finder):
+    """Basins of attraction of the quasi-potential of drift and diffusion, deeper than chance; up to 3 dimensions.
+
+    A window's drift is looked for between its own quarters, so that no earlier window is needed; with a half-life,
+    what came before the window counts in its density but not in its drift.
+
+    Parameters
+    ----------
+    diffusion : D, map units² per day; chosen by :meth:`fit`
+    known : (K, cells) regions of the basins of all training windows taken together, see :mod:`basins.density`
+    """
+
+    name: ClassVar[str] = "lyapunov"
+    summary_line: ClassVar[str] = "basins of attraction of the drift and diffusion that move the density; up to 3-d"
+
+    diffusion: float = 0.0
+    known: NDArray[np.bool_] | None = None
+
+    def fit(self, events: Events, training: Sequence[Window], box: Box, rng: np.random.Generator) -> Self:
+        """A grid over the box, and the bandwidth and diffusion that predict best from window to window.
+
+        Raises
+        ------
+        ValueError
+            if the box has more than 3 dimensions, or no post of the training windows falls into it
+        """
+        if box.d > MAX_GRID_DIMENSIONS:
+            raise ValueError(
+                f"lyapunov needs a grid, which {box.d} dimensions do not allow (at most {MAX_GRID_DIMENSIONS}): "
+                "take --method markov"
+            )
+        partition = Partition.of_grid(Grid.over(box, CELLS[box.d]))
+        space = Space(partition, choose_bandwidth(events, training, partition, rng))
+        seen = [snapshot for window in training if (snapshot := space.see(events, window)).totals.sum() > 0]
+        diffusion = estimate(seen).diffusion if len(seen) > 1 else space.bandwidth**2 / (2 * training[-1].duration)
+        fitted = replace(self, space=space, diffusion=diffusion)
+        whole = space.see(events, Window(training[0].start, training[-1].end))
+        together = replace(fitted, known=None, replicates=0, windows=1).find(whole, rng).basins
+        regions = np.array([basin.region for basin in together], dtype=bool).reshape(-1, len(partition))
+        return replace(fitted, known=regions)
+
+    @one_blas_thread
+    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+        """The watersheds of the quasi-potential; a cell's membership is the share of its density above the noise."""
+        if not snapshot.density.any():
+            return Found(())
+        tilt, remark = self._tilt(snapshot)
+        neighbours = self.fixed.partition.neighbours
+        tree = MergeTree.of(np.sqrt(snapshot.density * tilt), neighbours)
+        known = np.zeros((0, len(tilt)), dtype=bool) if self.known is None else self.known
+        cuts = Chance.of(snapshot, 2 * self.windows, known, rng)  # half of the level is the drift's
+        alive = cuts.survivors(tree)
+        if not alive.any():
+            return Found((), f"no basin of attraction is deeper than chance; {remark}")
+        noise = noise_level(snapshot, rng)
+        owner = tree.basins(alive, ground=math.sqrt(2 * noise))
+        share = np.maximum(0.0, 1 - noise / np.maximum(snapshot.density, EPSILON))
+        attractors = np.flatnonzero(alive)
+        memberships = np.array([np.where(owner == peak, share, 0.0) for peak in attractors])
+        again = np.zeros(len(attractors))
+        for _ in range(self.replicates):
+            drawn = MergeTree.of(np.sqrt(self.fixed.density(snapshot.replicate(rng)) * tilt), neighbours)
+            survivor = drawn.basins(cuts.survivors(drawn))[tree.cell[attractors]]
+            again += (survivor >= 0) & (owner[drawn.cell[survivor]] == attractors)
+        return Found(describe(snapshot, memberships, again / max(1, self.replicates)), remark)
+
+    def _tilt(self, snapshot: Snapshot) -> tuple[Array, str]:
+        """(cells,) stationary density of drift and diffusion over that of diffusion alone, and what to say of it."""
+        quarters = [_part(snapshot, window) for window in snapshot.window.rolling(snapshot.window.duration / FRAMES)]
+        even = np.ones(len(self.fixed.partition))
+        if any(not part.totals.sum() > 0 for part in quarters):
+            return even, "too few posts to look for drift: the potential is that of the density alone"
+        past = _Past.of(quarters)
+        flow, box = past.flow(max(SHRINKAGES)), self.fixed.partition.box
+        # As many places as windows of one velocity fit side by side into the box are looked at.
+        places = max(1.0, box.volume / (2 * SMOOTHING * self.fixed.bandwidth) ** box.d)
+        moving = flow.significant(1 - LEVEL / 2 / (self.windows * places)).ravel()
+        if not moving.any():
+            return even, "drift is nowhere beyond chance: the potential is that of the density alone"
+        velocity = np.where(moving, flow.velocity.reshape(box.d, -1), 0.0)
+        field = replace(past.field(self.diffusion, 0.0), velocity=velocity)
+        return field.stationary / field.density, f"drift is beyond chance in {moving.mean():.0%} of the cells"
+
+
+def _part(snapshot: Snapshot, window: Window) -> Snapshot:
+    """The posts of one part of a window, with the weights that they have in the whole."""
+    start, stop = np.searchsorted(snapshot.posts.t, (window.start, window.end))
+    return Snapshot(window, snapshot.posts.rows(int(start), int(stop)), snapshot.rows[start:stop], snapshot.space)

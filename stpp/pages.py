@@ -1,0 +1,86 @@
+"""Reports: pictures inside the page, and templates in which whatever comes from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stpp.plotting import house_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a report shows it.
+
+    Parameters
+    ----------
+    name : of its file
+    alt : what it shows, for who cannot see it
+    caption : beneath it
+    png : its bytes
+    """
+
+    name: str
+    alt: str
+    caption: str
+    png: bytes
+
+    @classmethod
+    def of(cls, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        """A figure drawn in the house style."""
+        with house_style():
+            file = io.BytesIO()
+            figure.savefig(file, format="png")
+        return cls(name, alt, caption, file.getvalue())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on a page, in CSS pixels: two thirds of its own, for 1.5 of them are one."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return round(width / 1.5), round(height / 1.5)
+
+    @property
+    def uri(self) -> str:
+        """The picture itself as an address, so that the page needs no other file."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+def rendered(template: Path, content: Mapping[str, Any]) -> str:
+    """A page from a template such as ``report.html.j2``, which may extend those beside this file.
+
+    In HTML everything is escaped, and in Markdown shown as it is.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
+        # Markdown is escaped before: its tables and lists are made of the same text
+        autoescape=template.name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(content if environment.autoescape else markdown(content))
+
+
+def markdown(value: Any) -> Any:
+    """Content whose texts Markdown shows as they are: no markup, no HTML, no table cells of their own."""
+    if is_dataclass(value) and not isinstance(value, type):  # a picture
+        return replace(value, **{name: markdown(getattr(value, name)) for name in ("alt", "caption")})
+    if isinstance(value, Mapping):
+        return {name: markdown(one) for name, one in value.items()}
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return [markdown(one) for one in value]
+    text = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*|]|\](?=[(\[:]))", r"\\\1", text)

@@ -1,0 +1,163 @@
+"""Windows, plans, and basins followed through them: nothing leaks back, and chance is told from change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from basins import FINDERS, make_finder
+from basins.course import Course, Plan, follow_basins, predicted, set_up, windows_of
+from basins.significance import BasinStatistic, change, judge, statistics
+from evaluation.continuation import continuation_scores
+from stpp.domain import Box
+from stpp.events import Events, Window
+from stpp.worlds import simulate_world
+
+BOX = Box((-6.0, -6.0), (6.0, 6.0))
+
+
+@cache
+def world(name: str = "lifecycle", n: int = 20_000) -> tuple[Events, dict[str, Any]]:
+    return simulate_world(name, n, 1)
+
+
+def plan_of(events: Events, **settings: Any) -> Plan:
+    return set_up(events, make_finder("density", 2), window=7.0, start="3", end="59", box=BOX, **settings)
+
+
+@cache
+def course(name: str = "lifecycle") -> Course:
+    events = world(name)[0]
+    return follow_basins(events, plan_of(events))
+
+
+def test_windows_are_counted_back_from_the_end() -> None:
+    windows, training = windows_of(Window(0.0, 31.0), 7.0)
+    assert [(w.start, w.end) for w in windows] == [(3.0, 10.0), (10.0, 17.0), (17.0, 24.0), (24.0, 31.0)]
+    assert training == 2
+    assert windows_of(Window(0.0, 31.0), 7.0, split=24.0)[1] == 3
+    with pytest.raises(ValueError, match="shorter --window"):
+        windows_of(Window(0.0, 13.9), 7.0)
+    for split in (0.0, 9.9, 31.0):
+        with pytest.raises(ValueError, match="one or more on both sides"):
+            windows_of(Window(0.0, 31.0), 7.0, split=split)
+
+
+def test_a_plan_takes_its_box_from_the_training_windows_only() -> None:
+    events, _ = world()
+    free = set_up(events, make_finder("density", 2), window=7.0, start="3", end="59")
+    moved = replace(events, x=np.where((events.t >= 31)[:, None], 3 * events.x, events.x))
+    again = set_up(moved, make_finder("density", 2), window=7.0, start="3", end="59")
+    assert free.box == again.box
+    assert free.training == 4
+    assert free.finder.windows == 8
+    with pytest.raises(ValueError, match="no events"):
+        set_up(events.rows(0, 0), make_finder("density", 2), window=7.0)
+    with pytest.raises(ValueError, match="training windows"):
+        follow_basins(events, replace(plan_of(events), box=Box((50.0, 50.0), (60.0, 60.0))))
+
+
+def test_finders_by_name() -> None:
+    assert {make_finder(name, 2).name for name in FINDERS} == set(FINDERS)
+    assert make_finder(None, 3).name == "density"
+    assert make_finder(None, 4).name == "markov"
+    with pytest.raises(ValueError, match="no method 'kmeans'"):
+        make_finder("kmeans", 2)
+    with pytest.raises(ValueError, match="markov"):
+        make_finder("density", 2, most=3)
+
+
+@pytest.mark.parametrize("link", ["hungarian", "soft"])
+def test_the_lives_of_planted_basins(link: str) -> None:
+    events, truth = world()
+    found = course() if link == "hungarian" else follow_basins(events, plan_of(events, link=link))
+    centres = [np.array(basin["centre"]) for basin in truth["basins"]]
+    rates = np.array([basin["rate"] for basin in truth["basins"]])
+    middles = [round((s.window.start + s.window.end) / 2) for s in found.snapshots]
+    tracks = [t for t in found.tracking.tracks if len(t.basins) > 1]
+    assert len(tracks) == 5
+    for track in tracks:
+        k, b = track.basins[len(track.basins) // 2]
+        planted = int(np.argmin([np.hypot(*(found.basins[k][b].centre - c[middles[k]])) for c in centres]))
+        alive = [k for k, day in enumerate(middles) if rates[planted][day] > 0.15 * rates[planted].max()]
+        assert abs(track.birth - alive[0]) <= 1
+        last = track.basins[-1][0]
+        assert abs(last - alive[-1]) <= 1
+        assert (track.death is None) == (last == 7)
+
+
+def test_scrambling_the_future_changes_no_window_link_or_forecast_before_it() -> None:
+    events, _ = world()
+    whole = course()
+    cut = whole.snapshots[5].window.end
+    rng = np.random.default_rng(0)
+    late = events.t >= cut
+    x = np.where(late[:, None], BOX.sample(len(events), rng), events.x)
+    scrambled = follow_basins(replace(events, x=x), plan_of(events))
+    for one, two in zip(whole.basins[:6], scrambled.basins[:6], strict=True):
+        assert [b.membership.tobytes() for b in one] == [b.membership.tobytes() for b in two]
+        assert [b.probability for b in one] == [b.probability for b in two]
+    before = [link for link in whole.tracking.links if link.window < 5]
+    assert before == [link for link in scrambled.tracking.links if link.window < 5]
+    assert any(link.window < 5 for link in before)
+    plan = plan_of(events)
+    first, second = (predicted(c, plan).table.query("window <= 5") for c in (whole, scrambled))
+    columns = [c for c in first if c.startswith(("p_", "expected", "low", "high")) or c in ("window", "basin", "share")]
+    assert len(first) > 3
+    np.testing.assert_array_equal(first[columns].to_numpy(dtype=float), second[columns].to_numpy(dtype=float))
+
+
+def test_change_by_hand() -> None:
+    # shares .2 and .4 of 100 posts each: mean .3, (100 · .01 + 100 · .01) / (.3 · .7) / (2 − 1) = 9.5238
+    assert change(np.array([0.2, 0.4]), np.array([100.0, 100.0])) == pytest.approx(2 / 0.21)
+    assert change(np.array([0.3, np.nan, 0.3]), np.array([10.0, 0.0, 20.0])) == 0.0
+    assert np.isnan(change(np.array([0.3]), np.array([10.0])))
+    rng = np.random.default_rng(0)
+    drawn = [change(rng.binomial(500, 0.2, 10) / 500, np.full(10, 500.0)) for _ in range(2000)]
+    assert np.mean(drawn) == pytest.approx(1.0, abs=0.04)
+
+
+def test_tracks_are_judged_by_the_largest_of_null_worlds() -> None:
+    alone = judge(course())
+    assert set(alone["verdict"]) == {"not tested"}
+    judged = judge(course(), [1.5] * 19, [2.0] * 19)
+    grows = judged.loc[judged["trend_slope"].idxmax()]
+    assert grows["verdict"] == "grows beyond chance"
+    assert grows["trend_p_adjusted"] == 1 / 20
+    assert (judged["change_p"] >= 1 / 20).all()
+    huge = judge(course(), [1e9] * 19, [1e9] * 19)
+    assert set(huge["verdict"]) == {"no change beyond chance"}
+
+
+def test_lives_beat_the_shuffled_and_static_basins_do_not() -> None:
+    rng = np.random.default_rng(3)
+    found = {}
+    for name in ("lifecycle", "static"):
+        events = world(name)[0]
+        plan = plan_of(events)
+        shuffled = replace(events, t=rng.permutation(events.t))
+        found[name] = [statistics(course(name)), statistics(follow_basins(shuffled, plan))]
+    lives, lives_shuffled = found["lifecycle"]
+    assert lives["largest change"] > 50 * lives_shuffled["largest change"]
+    assert lives["births and deaths"] >= 4
+    assert lives_shuffled["births and deaths"] <= 2
+    still, still_shuffled = found["static"]
+    assert still["persistent basins"] == still_shuffled["persistent basins"] == 5
+    assert still["largest change"] < 4
+    assert still["stability"] > 0.6
+
+
+def test_the_pipeline_is_a_statistic_whatever_the_events() -> None:
+    events, _ = world()
+    statistic = BasinStatistic(plan_of(events), continuation_scores)
+    values = statistic(events)
+    assert values == statistic(events)
+    assert 0.5 < values["continuation AUROC"] <= 1
+    noise, _ = simulate_world("null", 3000, 0)
+    nothing = BasinStatistic(plan_of(noise), continuation_scores)(noise)
+    assert nothing == dict.fromkeys(values, 0.0) | {"continuation AUROC": 0.5}
+    assert len(judge(follow_basins(noise, plan_of(noise)))) == 0
