@@ -737,8 +737,8 @@ def evaluate(
     if finders:
         from basins.intensity import finder_models
 
-        domain, ahead = contenders[plan.reference].domain, plan.horizon or plan.step
-        contenders |= finder_models(finders, domain, ahead, session.seed)
+        box, ahead = contenders[plan.reference].domain, plan.horizon or plan.step
+        contenders |= finder_models(finders, box, ahead, session.seed)
     again = session.force or (output is not None and unfinished(output).exists())
     check_animation(animate, list(contenders), images, source.events.d, force=again)
     learning = {name: model for name, model in contenders.items() if name != "uniform" or name == plan.reference}

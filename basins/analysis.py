@@ -15,6 +15,7 @@ from basins.course import Course, Plan, follow_basins, predicted
 from basins.graph import walk
 from basins.measures import measure
 from basins.naming import Name, names
+from basins.regions import RegionsFinder, influence_graph, influence_of
 from basins.significance import judge
 from basins.space import Snapshot
 from basins.tracking import Tracking
@@ -99,8 +100,19 @@ def analyse(
         significance=judge(course),
         names=named,
         scores={},
+        influence=_influences(course, events, plan, named),
         remarks=tuple(dict.fromkeys(one.remark for one in course.found if one.remark)),
     )
+
+
+def _influences(course: Course, events: Events, plan: Plan, named: Mapping[int, Name]) -> nx.DiGraph | None:
+    """Which of the newest basins excite which, by the posts of all windows; for the finder that looks for it."""
+    last = max((k for k, basins in enumerate(course.basins) if basins), default=None)
+    if last is None or plan.finder.name != RegionsFinder.name:
+        return None
+    basins = course.basins[last]
+    measured = influence_of(course.finder.fixed.see(events, plan.span), basins)
+    return influence_graph(measured, [named[course.tracking.track_of(last, basin.id)].text for basin in basins])
 
 
 def tested(analysis: Analysis, scores: Mapping[str, float], tests: Sequence[Mapping[str, Any]]) -> Analysis:

@@ -1,27 +1,25 @@
 """Basins as hills of the density, in up to 3 dimensions: those that stand out further than chance lets hills stand out.
 
-The density of a window is a kernel estimate on a grid. Flooded from above, its superlevel sets form a merge tree: each
-peak is born at its own height and dies at the saddle where it meets a higher one. Its persistence is the difference,
-here of √density, since the standard error of the root of a kernel estimate is the same everywhere [1]_.
+The density of a window is a kernel estimate on a grid. Flooded from above, its superlevel sets form a merge tree [2]_:
+each peak is born at its own height and dies at the saddle where it meets a higher one. Its persistence is the
+difference, here of √density: the root of a kernel estimate has about the same standard error everywhere (delta method).
 
 How much persistence is chance is read off chance itself: the same posts, weights and all, are thrown at random into the
 box, and their merge trees are built. (Where the walls of the box make the standard error larger, persistence is divided
-by as much.) The first cut is the (1 − α) quantile of the range (highest minus lowest) of
-√density: unless it is passed, there is no structure, and no basin. The second is that of the persistence of the second
-most persistent peak: each further basin has to pass it. α is shared among the windows looked at, so that a world
-without structure shows a basin in any of them with at most that probability. Flat ground is where noise makes the most
-hills, so that beside true basins false ones are no more likely. Twice the quantile of the largest error, which
-confidence sets for persistence diagrams take [2]_, is the same on the safe side, but far off: the pass of a chance hill
-is seldom as deep as its top is high.
+by as much.) The first cut is the (1 − α) quantile of the range (highest minus lowest) of √density: unless it is passed,
+there is no structure, and no basin. The second is that of the persistence of the second most persistent peak: each
+further basin has to pass it. α is shared among the windows looked at, so that a world without structure shows a basin
+in any of them with about that probability. Beside true basins the second cut rests on an argument only: flat ground is
+where noise makes the most hills. Twice the quantile of the largest error, which confidence sets for persistence
+diagrams take [1]_, is safer but asks for much more: the pass of a chance hill is seldom as deep as its top is high.
 
 A window of few posts can miss a shallow basin that the training windows together show beyond doubt. Where they show
 one, the most persistent peak in its region need only pass what chance reaches in that region, in one window.
 
 References
 ----------
-.. [1] Chaudhuri, P. & Marron, J. S. (2000). Scale space view of curve estimation. Annals of Statistics 28.
-.. [2] Fasy, B. T. et al. (2014). Confidence sets for persistence diagrams. Annals of Statistics 42.
-.. [3] Chazal, F. et al. (2013). Persistence-based clustering in Riemannian manifolds. Journal of the ACM 60.
+.. [1] Fasy, B. T. et al. (2014). Confidence sets for persistence diagrams. Annals of Statistics 42.
+.. [2] Chazal, F. et al. (2013). Persistence-based clustering in Riemannian manifolds. Journal of the ACM 60.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Walk:
         difference = abs(flows - flows.T)
         if difference.nnz and difference.max() > 1e-9 * flows.max():
             raise ValueError("flows of a reversible walk must be symmetric: add the transpose")
-        strength = np.asarray(flows.sum(axis=1)).ravel()
+        strength = np.asarray(flows.sum(axis=1), dtype=float).ravel()
         total = float(strength.sum())
         return cls(_stochastic(flows), strength / total if total > 0 else strength, True)
 
@@ -221,7 +221,7 @@ def nearest_neighbours(x: Array, k: int) -> tuple[NDArray[np.int64], Array]:
     """
     if x.shape[1] <= TREE_DIMENSIONS:
         distance, index = cKDTree(x).query(x, k + 1, workers=-1)
-        return _without_self(index, distance, np.arange(len(x)))
+        return _without_self(np.asarray(index, dtype=np.int64), np.asarray(distance), np.arange(len(x)))
     from sklearn.neighbors import NearestNeighbors
 
     index, distance = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k))

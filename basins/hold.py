@@ -55,7 +55,7 @@ def least_conductance(box: Box, posts: int, cells: int, neighbours: int, rng: np
             flows = _between(around.flows, labels)
             if len(flows) > 1:
                 least = min(least, float(_conductances(flows).min()))
-    return least * (n / posts) ** (1 / box.d)
+    return float(least * (n / posts) ** (1 / box.d))
 
 
 def _between(flows: csr_array[Any], labels: NDArray[np.int64]) -> Array:
@@ -68,7 +68,7 @@ def _conductances(flows: Array) -> Array:
     """(parts,) chance that a step leaves each part, or the rest where that is the smaller side."""
     size, stay = flows.sum(axis=1), np.diag(flows)
     smaller = np.minimum(size, flows.sum() - size)
-    return np.divide(size - stay, smaller, out=np.full(len(size), np.inf), where=smaller > 0)
+    return np.asarray(np.divide(size - stay, smaller, out=np.full(len(size), np.inf), where=smaller > 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,6 +173,7 @@ def _grid(space: Space) -> Grid:
 
 @one_blas_thread
 def growth_probability(
+    fitted: DriftDiffusion,
     snapshots: Sequence[Snapshot],
     basins: Sequence[Basin],
     *,
@@ -188,6 +189,7 @@ def growth_probability(
 
     Parameters
     ----------
+    fitted : of the snapshots, by :func:`estimate`
     snapshots : as for :func:`estimate`
     basins : memberships over the same cells
     horizon : days
@@ -200,12 +202,11 @@ def growth_probability(
     Raises
     ------
     ValueError
-        as :func:`estimate`, or if horizon or simulations are not above 0
+        if horizon or simulations are not above 0
     """
     if not (horizon > 0 and simulations > 0):
         raise ValueError(f"horizon and simulations must be above 0; got {horizon:g} and {simulations}")
     seen = [snapshot for snapshot in snapshots if snapshot.totals.sum() > 0]
-    fitted = estimate(seen)
     if not basins:
         return np.empty(0)
     memberships = np.array([basin.membership for basin in basins])

@@ -44,8 +44,11 @@ PLACES = 200_000
 SMOOTHING = 1.4
 """Bandwidth, in distances between a cell and the nearest other one."""
 
-ROBUST = 0.3
+ROBUST = 0.5
 """Nats of fragility up to which a scale counts as robust."""
+
+MOST_SETS = 20
+"""Most basins that PCCA+ is asked for: its search takes minutes for more."""
 
 SMALL = 100
 """States up to which all eigenvalues are computed."""
@@ -99,7 +102,7 @@ def mean_first_passage_time(transition: csr_array[Any] | Array, states: ArrayLik
     block.eliminate_zeros()
     outside = np.setdiff1d(np.arange(matrix.shape[0]), inside)
     leaks = np.asarray(matrix[inside][:, outside].sum(axis=1)).ravel() > 0
-    trapped = ~_can_reach(block, leaks)
+    trapped = ~_can_reach(block, np.asarray(leaks))
     finite = np.flatnonzero(~_can_reach(block, trapped))
     out = np.full(len(inside), math.inf)
     if len(finite):
@@ -112,10 +115,10 @@ def _can_reach(links: csr_array[Any], goal: NDArray[np.bool_]) -> NDArray[np.boo
     """(n,) from where a goal can be reached along the links; the goals themselves among them."""
     reached = goal.copy()
     back = links.T.astype(bool).tocsr()
-    frontier = np.flatnonzero(goal)
+    frontier: NDArray[np.intp] = np.flatnonzero(goal)
     while len(frontier):
         found = np.unique(back[frontier].indices)
-        frontier = found[~reached[found]]
+        frontier = found[~reached[found]].astype(np.intp)
         reached[frontier] = True
     return reached
 
@@ -198,7 +201,8 @@ def pcca_memberships(walk: Walk, k: int) -> Array:
     if not walk.reversible:
         raise ValueError("PCCA+ needs a reversible walk; that of a flow is not: take the walk of a neighbour graph")
     cells = np.flatnonzero(walk.visited)
-    out = np.zeros((max(1, min(k, len(cells))), len(cells)))
+    slow = int((eigenvalues(walk, k).real[1:] > 1 / math.e).sum())  # what is over within a step holds nothing
+    out = np.zeros((1 + min(k - 1, slow), len(cells)))
     matrix, pi = walk.transition[cells][:, cells].toarray(), walk.stationary[cells]
     if len(out) == 1:
         out[:] = 1.0
@@ -243,8 +247,11 @@ class MarkovFinder(Finder):
     least: float | None = None
 
     def __post_init__(self) -> None:
-        if self.basins is not None and self.basins < 1:
-            raise ValueError(f"basins to look for: at least 1, or none to let the robust scale decide; {self.basins}")
+        if self.basins is not None and not 1 <= self.basins <= MOST_SETS:
+            raise ValueError(
+                f"{self.basins} basins cannot be asked for: PCCA+ looks for at least 1 and at most {MOST_SETS}; "
+                "leave the number out, and the robust scale decides"
+            )
 
     def fit(self, events: Events, training: Sequence[Window], box: Box, rng: np.random.Generator) -> Self:
         """A copy with landmarks laid through the posts of the training windows, and the cells' mean distance.
@@ -272,9 +279,9 @@ class MarkovFinder(Finder):
         A basin exists in a replicate if one of the replicate's basins (the parts that another seed found, judged by
         the replicate's posts) shares more than half of their joint mass with it.
         """
-        if not snapshot.totals.any():
+        if not (self.fixed and snapshot.totals.any()):
             return Found(())
-        assert self.volume is not None, "the space is fixed, so the volumes are"
+        assert self.volume is not None  # fixed with the space
         around = walk(snapshot, neighbours=self.neighbours)
         judge: Relief | Hold
         if self.least is None:
@@ -317,7 +324,7 @@ def _spacing(partition: Partition, x: Array) -> float:
     """Distance from a cell to the nearest other one, the median over posts: cells count as their posts do."""
     if len(partition) < 2:
         return float(partition.box.widths.max())
-    nearest = cKDTree(partition.centres).query(partition.centres, 2)[0][:, 1]
+    nearest = np.asarray(cKDTree(partition.centres).query(partition.centres, 2)[0])[:, 1]
     return float(np.median(nearest[partition.index(x)]))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from basins.graph import Walk
 from basins.lyapunov import estimate, growth_probability
 from basins.markov import conductance, markov_stability, mean_first_passage_time, spectral_gap
 from basins.regions import excitation
-from basins.space import Snapshot
+from basins.space import Snapshot, Space
+from stpp.domain import Grid
+from stpp.partition import Partition
 from stpp.blas import one_blas_thread
 
 if TYPE_CHECKING:
@@ -30,8 +32,14 @@ if TYPE_CHECKING:
 MARKOV_TIME = 10.0
 """Steps of the walk after which Markov stability is read."""
 
-SIMULATIONS = 20
+SIMULATIONS = 60
 """Of the density near a basin's centre, behind the Lyapunov probability."""
+
+COARSE = {1: 128, 2: 32, 3: 12}
+"""Cells per axis, in 1, 2 and 3 dimensions, on which drift and diffusion are estimated: they are smooth."""
+
+RECENT = 5
+"""Windows, the last ones, that drift and diffusion are estimated from: what is asked is how things stand now."""
 
 LEVEL = 0.95
 """Of all intervals."""
@@ -112,16 +120,22 @@ def _row(snapshot: Snapshot, basin: Basin, walk: Walk) -> dict[str, Any]:
 def _add_drift(
     table: pd.DataFrame, windows: Sequence[Snapshot], basins: Sequence[Basin], rng: np.random.Generator
 ) -> None:
-    """Escape rate and Lyapunov probability: both need a grid and a past."""
-    if windows[-1].space.partition.grid is None or len(windows) < 2:
+    """Escape rate and Lyapunov probability: both need a grid and a past, and solve linear systems on coarse cells."""
+    cells = windows[-1].space.partition
+    if cells.grid is None or len(windows) < 2:
         return
+    coarse = Partition.of_grid(Grid(cells.box, tuple(min(n, COARSE[cells.box.d]) for n in cells.grid.shape)))
+    space = Space(coarse, windows[-1].space.bandwidth)
+    recent = [replace(window, space=space) for window in windows[-RECENT:]]
+    where = cells.index(coarse.centres)
+    regions = [replace(basin, membership=basin.membership[where]) for basin in basins]
     try:
-        flow = estimate(windows)
-        table["escape_rate"] = [flow.escape_rate(basin.membership) for basin in basins]
+        flow = estimate(recent)
+        table["escape_rate"] = [flow.escape_rate(basin.membership) for basin in regions]
         table["lyapunov_probability"] = growth_probability(
-            windows, basins, horizon=windows[-1].window.duration, simulations=SIMULATIONS, rng=rng
+            flow, recent, regions, horizon=windows[-1].window.duration, simulations=SIMULATIONS, rng=rng
         )
-    except ValueError:  # windows too empty to say how density moves
+    except ValueError:  # windows too empty to say how density moves, or a basin smaller than a coarse cell
         return
 
 

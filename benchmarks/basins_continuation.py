@@ -20,7 +20,7 @@ import pandas as pd
 from basins.continuation import examples, predict
 from basins.course import Plan, follow_basins, windows_of
 from basins.density import DensityFinder
-from evaluation.continuation import continuation_scores, intervals, reliability_table
+from evaluation.continuation import intervals, reliability_table
 from stpp.events import Events, Window
 from stpp.worlds import WORLDS, PlantedBasin, simulate_world
 
@@ -88,12 +88,10 @@ def main() -> None:
             continue
         pooled = pd.concat(tables, ignore_index=True)
         scores = intervals(pooled, np.random.default_rng(0)).set_index("score")
-        each = pd.DataFrame([continuation_scores(table) for table in tables])
         for forecast, suffix in FORECASTS.items():
             for score in (*SCORES, *SIZES):
                 if (key := score + suffix) in scores.index:
                     row = {"data": name, "forecast": forecast, "score": score} | scores.loc[key].round(4).to_dict()
-                    row |= {"worst_world": each[key].min() if "auroc" in score else each[key].max()}
                     judged.append(row | {"worlds": len(tables), "cases": int(scores.loc["cases", "value"])})
         print(f"\n{name}: {np.median(seconds[name]):.2f} s per world for the forecasts")
         print(reliability_table(pooled["p_continue"], pooled["continues"]).round(3).to_string(index=False))

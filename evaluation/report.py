@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ from evaluation.numbers import rounded, signed
 from evaluation.scores import SCORES
 from stpp.columns import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS
-from stpp.outputs import new_file
+from stpp.pages import write_pages
 from stpp.runs import ROUGH_FIT
 
 if TYPE_CHECKING:
@@ -104,7 +102,7 @@ def write_report(
 
     seed = int(manifest["seed"]) if manifest else 0
     beaten = compare_pairs(*_series(result), overlap=result.plan.overlap, rng=np.random.default_rng(seed))
-    content: dict[str, Any] = {
+    content = {
         "title": title,
         "verdict": _verdict(result, beaten, nulls),
         "columns": [*COLUMNS, "verdict"],
@@ -124,39 +122,7 @@ def write_report(
         "setup": _setup(result),
         "manifest": _manifest(manifest or {}),
     }
-    for picture in (content["gains"], *content["windows"], *content["maps"], *content["nulls"]):
-        with new_file(directory / picture.name, force=True) as path:
-            path.write_bytes(picture.png)
-    for name in ("report.md", "report.html"):
-        with new_file(directory / name, force=True) as path:
-            path.write_text(_rendered(name, content), encoding="utf-8")
-    return directory / "report.html"
-
-
-def _rendered(name: str, content: Mapping[str, Any]) -> str:
-    """A page from its template beside this file; whatever comes from outside is escaped as the page's language asks."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=name.endswith(".html"),  # Markdown is escaped before: its tables and lists are made of the same text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(f"{name}.j2").render(content if name.endswith(".html") else _markdown(content))
-
-
-def _markdown(value: Any) -> Any:
-    """Content whose texts Markdown shows as they are: no markup, no HTML, no table cells of their own."""
-    if is_dataclass(value) and not isinstance(value, type):  # a picture
-        return replace(value, **{name: _markdown(getattr(value, name)) for name in ("alt", "caption")})
-    if isinstance(value, Mapping):
-        return {name: _markdown(one) for name, one in value.items()}
-    if not isinstance(value, str):
-        return [_markdown(one) for one in value]
-    text = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*|]|\](?=[(\[:]))", r"\\\1", text)
+    return write_pages(directory, Path(__file__).parent, content)
 
 
 def _rows(result: BacktestResult) -> list[list[str]]:

@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evaluation.numbers import signed
 from evaluation.pictures import best_and_worst, draw_gains, draw_predictions, draw_strips, draw_windows, leader
-from stpp.plotting import house_style
+from stpp.pages import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from evaluation.backtest import BacktestResult
     from evaluation.nulls import NullResult
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture as a report shows it.
-
-    Parameters
-    ----------
-    name : of its file
-    alt : what it shows, for who cannot see it
-    caption : beneath it
-    png : its bytes
-    """
-
-    name: str
-    alt: str
-    caption: str
-    png: bytes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height on a page, in CSS pixels: two thirds of its own, for 1.5 of them are one."""
-        width, height = struct.unpack(">II", self.png[16:24])
-        return round(width / 1.5), round(height / 1.5)
-
-    @property
-    def uri(self) -> str:
-        """The picture itself as an address, so that the page needs no other file."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 def gains_picture(result: BacktestResult) -> Picture:
     """The forest plot of gains."""
     alt = "Information gain of each model with its interval; the numbers are in the table."
-    return _picture("gains.png", draw_gains(result), alt, f"Gain over {result.plan.reference}; bars: 95 % intervals.")
+    return Picture.of("gains.png", draw_gains(result), alt, f"Gain over {result.plan.reference}; bars: 95 % intervals.")
 
 
 def windows_pictures(result: BacktestResult) -> list[Picture]:
@@ -62,8 +27,8 @@ def windows_pictures(result: BacktestResult) -> list[Picture]:
     strips = f"Every window is a dot, the dash is the mean over windows. {uniform}"
     along = f"The same along time; dashed lines are means over windows. {uniform}"
     return [
-        _picture("strips.png", draw_strips(result), f"{alt}one strip per model.", strips),
-        _picture("windows.png", draw_windows(result), f"{alt}along time.", along),
+        Picture.of("strips.png", draw_strips(result), f"{alt}one strip per model.", strips),
+        Picture.of("windows.png", draw_windows(result), f"{alt}along time.", along),
     ]
 
 
@@ -86,7 +51,7 @@ def map_pictures(result: BacktestResult) -> list[Picture]:
         beside = "" if model == reference else f" Beside it, where {model} expected more and less than {reference}."
         alt = f"Forecast of {model} for {when} with the {row['events']:,} events that came."
         caption = f"{which}, {when}: {found}. Events are on top.{beside}"
-        pictures.append(_picture(f"{names[k]}.png", figure, alt, caption))
+        pictures.append(Picture.of(f"{names[k]}.png", figure, alt, caption))
     return pictures
 
 
@@ -97,11 +62,4 @@ def null_pictures(nulls: Sequence[NullResult]) -> list[Picture]:
     from evaluation.families import draw_nulls
 
     alt = "Histograms of the statistic over null worlds with the observed value marked; the numbers are above."
-    return [_picture("nulls.png", draw_nulls(nulls), alt, "Grey: null worlds. Line: the data.")]
-
-
-def _picture(name: str, figure: Figure, alt: str, caption: str) -> Picture:
-    with house_style():
-        file = io.BytesIO()
-        figure.savefig(file, format="png")
-    return Picture(name, alt, caption, file.getvalue())
+    return [Picture.of("nulls.png", draw_nulls(nulls), alt, "Grey: null worlds. Line: the data.")]

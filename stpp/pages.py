@@ -1,4 +1,7 @@
-"""Reports: pictures inside the page, and templates in which whatever comes from outside is escaped."""
+"""How a report is written: one HTML page with its pictures inside, and the same in Markdown.
+
+Both are made from templates that extend ``page.html.j2`` and ``page.md.j2``, beside this file.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import base64
 import io
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stpp.plotting import house_style
+from stpp.outputs import new_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +40,8 @@ class Picture:
     @classmethod
     def of(cls, name: str, figure: Figure, alt: str, caption: str) -> Picture:
         """A figure drawn in the house style."""
+        from stpp.plotting import house_style
+
         with house_style():
             file = io.BytesIO()
             figure.savefig(file, format="png")
@@ -54,6 +59,28 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
+def write_pages(directory: Path, templates: Path, content: Mapping[str, Any]) -> Path:
+    """Write ``report.html``, one page with its pictures inside, and ``report.md`` with its pictures beside it.
+
+    Parameters
+    ----------
+    directory : exists; what is there under these names is replaced
+    templates : the folder of ``report.html.j2`` and ``report.md.j2``
+    content : what they show by name: ``title``, ``verdict`` (lines), texts, pictures, and lists and mappings of these
+
+    Returns
+    -------
+    the path of ``report.html``
+    """
+    for picture in _pictures(content):
+        with new_file(directory / picture.name, force=True) as path:
+            path.write_bytes(picture.png)
+    for name in ("report.md", "report.html"):
+        with new_file(directory / name, force=True) as path:
+            path.write_text(rendered(templates / f"{name}.j2", content), encoding="utf-8")
+    return directory / "report.html"
+
+
 def rendered(template: Path, content: Mapping[str, Any]) -> str:
     """A page from a template such as ``report.html.j2``, which may extend those beside this file.
 
@@ -69,18 +96,23 @@ def rendered(template: Path, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(content if environment.autoescape else markdown(content))
+    return environment.get_template(template.name).render(content if environment.autoescape else _markdown(content))
 
 
-def markdown(value: Any) -> Any:
+def _pictures(content: Mapping[str, Any]) -> Iterator[Picture]:
+    for value in content.values():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Picture))
+
+
+def _markdown(value: Any) -> Any:
     """Content whose texts Markdown shows as they are: no markup, no HTML, no table cells of their own."""
-    if is_dataclass(value) and not isinstance(value, type):  # a picture
-        return replace(value, **{name: markdown(getattr(value, name)) for name in ("alt", "caption")})
-    if isinstance(value, Mapping):
-        return {name: markdown(one) for name, one in value.items()}
     if value is None:
         return None
+    if isinstance(value, Picture):
+        return replace(value, alt=_markdown(value.alt), caption=_markdown(value.caption))
+    if isinstance(value, Mapping):
+        return {name: _markdown(one) for name, one in value.items()}
     if not isinstance(value, str):
-        return [markdown(one) for one in value]
+        return [_markdown(one) for one in value]
     text = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*|]|\](?=[(\[:]))", r"\\\1", text)

@@ -133,7 +133,7 @@ def test_stationary_distribution_of_a_given_matrix() -> None:
     assert not found.reversible
     leaves = Walk.of_transition(np.array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     np.testing.assert_allclose(leaves.stationary, [0, 0.5, 0.5])
-    with pytest.raises(ValueError, match="row 1 sums to 0.9"):
+    with pytest.raises(ValueError, match=r"row 1 sums to 0\.9"):
         Walk.of_transition(np.array([[1.0, 0.0], [0.4, 0.5]]))
     with pytest.raises(ValueError, match="symmetric"):
         Walk.of_flows(csr_array(np.array([[0.0, 1.0], [0.0, 0.0]])))

@@ -167,7 +167,9 @@ def test_fewer_than_two_windows_with_posts_are_refused() -> None:
 def test_growth_is_likely_where_a_basin_grows_and_not_where_it_fades() -> None:
     snapshots, _ = world("lifecycle")
     basins = around(snapshots[4], np.array([[2.8, -1.8], [-0.2, 3.0], [-3.6, 1.4]]))
-    found = growth_probability(snapshots[1:5], basins, horizon=7.0, simulations=20, rng=np.random.default_rng(0))
+    found = growth_probability(
+        estimate(snapshots[1:5]), snapshots[1:5], basins, horizon=7.0, simulations=20, rng=np.random.default_rng(0)
+    )
     named = {round(float(basin.centre[0])): p for basin, p in zip(basins, found, strict=True)}
     assert named[3] > 0.7  # growing
     assert named[-4] > 0.9  # born on day 20, grows to day 35
@@ -180,7 +182,14 @@ def test_growth_is_even_odds_where_nothing_changes() -> None:
         snapshots, truth = world("static", seed)
         basins = around(snapshots[3], np.array([basin["centre"][0] for basin in truth["basins"]]))  # type: ignore[attr-defined]
         odds.append(
-            growth_probability(snapshots[:4], basins, horizon=7.0, simulations=20, rng=np.random.default_rng(0))
+            growth_probability(
+                estimate(snapshots[:4]),
+                snapshots[:4],
+                basins,
+                horizon=7.0,
+                simulations=20,
+                rng=np.random.default_rng(0),
+            )
         )
     assert 0.35 < np.mean(odds) < 0.65
 
@@ -189,13 +198,19 @@ def test_growth_same_seed_same_answer_and_bad_input() -> None:
     snapshots, _ = world("static", n=3000, weeks=3)
     basins = around(snapshots[2], np.array([[2.8, -1.8]]))
     one, two = (
-        growth_probability(snapshots, basins, horizon=7.0, simulations=5, rng=np.random.default_rng(3))
+        growth_probability(
+            estimate(snapshots), snapshots, basins, horizon=7.0, simulations=5, rng=np.random.default_rng(3)
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(one, two)
-    assert growth_probability(snapshots, [], horizon=1.0, simulations=1, rng=np.random.default_rng(0)).shape == (0,)
+    assert growth_probability(
+        estimate(snapshots), snapshots, [], horizon=1.0, simulations=1, rng=np.random.default_rng(0)
+    ).shape == (0,)
     with pytest.raises(ValueError, match="above 0"):
-        growth_probability(snapshots, basins, horizon=0.0, simulations=5, rng=np.random.default_rng(0))
+        growth_probability(
+            estimate(snapshots), snapshots, basins, horizon=0.0, simulations=5, rng=np.random.default_rng(0)
+        )
 
 
 # -- the finder ----------------------------------------------------------------------------------------------------

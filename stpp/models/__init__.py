@@ -7,26 +7,30 @@ from typing import Any
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
+from stpp.models.basins import BasinRates
 from stpp.models.drift import DriftField
 from stpp.models.ensemble import Ensemble
 from stpp.models.flow import FlowModel
 from stpp.models.hawkes import Hawkes
 from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
+from stpp.models.regions import HawkesRegions
 from stpp.models.transport import TransportFlow
 from stpp.tuning import Progress
 
 MODELS: dict[str, type[IntensityModel]] = {
     model.name: model
-    for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, DriftField, TransportFlow, Ensemble)
+    for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, BasinRates, HawkesRegions, DriftField, TransportFlow, Ensemble)
 }
 
 __all__ = [
     "MODELS",
+    "BasinRates",
     "DecayingKDE",
     "DriftField",
     "Ensemble",
     "Hawkes",
+    "HawkesRegions",
     "HistoricalAverage",
     "TransportFlow",
     "Uniform",

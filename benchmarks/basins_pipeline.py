@@ -20,7 +20,7 @@ from evaluation.significance import significance
 from stpp import Box, Events
 from stpp.worlds import simulate_world
 
-RESULTS = Path(__file__).with_name("results_basins.csv")
+RESULTS = Path(__file__).with_name("results_basins_pipeline.csv")
 BOX = Box((-6.0, -6.0), (6.0, 6.0))
 
 
