@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,14 @@ def analyse(
         names=named,
         scores={},
         influence=_influences(course, events, plan, named),
-        remarks=tuple(dict.fromkeys(one.remark for one in course.found if one.remark)),
+        remarks=_remarks(course),
     )
+
+
+def _remarks(course: Course) -> tuple[str, ...]:
+    """What was remarked on windows, each remark once."""
+    said = Counter(one.remark for one in course.found if one.remark)
+    return tuple(f"{remark} (in {n} of {len(course.found)} windows)" for remark, n in said.items())
 
 
 def _influences(course: Course, events: Events, plan: Plan, named: Mapping[int, Name]) -> nx.DiGraph | None:

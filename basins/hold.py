@@ -27,7 +27,7 @@ POSTS = 10_000
 THROWS = 3
 """Times that this is done: the least conductance hardly varies in many dimensions."""
 
-MARGIN = 0.8
+MARGIN = 0.9
 """A region has to be left less often than this share of the least conductance seen."""
 
 

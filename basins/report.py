@@ -16,8 +16,7 @@ from basins.tables import track_rows, write_tables
 from basins.verdict import called, chance_of, current_forecasts, in_percent, newest, some, verdict
 from stpp.columns import in_words, texts_of
 from stpp.events import Events
-from stpp.outputs import new_file
-from stpp.pages import Picture, rendered
+from stpp.pages import write_pages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,14 +76,7 @@ def write_report(analysis: Analysis, events: Events, directory: Path, *, texts: 
     the path of ``report.html``
     """
     write_tables(analysis, events, directory)
-    content = _content(analysis, events, texts)
-    for picture in (value for value in content.values() if isinstance(value, Picture)):
-        with new_file(directory / picture.name, force=True) as path:
-            path.write_bytes(picture.png)
-    for name in ("report.md", "report.html"):
-        with new_file(directory / name, force=True) as path:
-            path.write_text(rendered(Path(__file__).with_name(f"{name}.j2"), content), encoding="utf-8")
-    return directory / "report.html"
+    return write_pages(directory, Path(__file__).parent, _content(analysis, events, texts))
 
 
 def to_json_dict(analysis: Analysis) -> dict[str, Any]:

@@ -153,10 +153,11 @@ def _chance(analysis: Analysis) -> str:
     tests = analysis.tests
     if not len(table):
         return "There is nothing to hold against chance."
-    if not table["change_p"].notna().any():
+    if not len(tests):
         return "Nothing was held against null worlds, so what is more than chance is not known."
-    null, worlds = (str(tests["null"].iloc[0]), int(tests["B"].iloc[0])) if len(tests) else ("null", 0)
-    against = f"{worlds} {null} worlds" if worlds else "null worlds"
+    if not table["change_p"].notna().any():
+        return "No share here can change: the basins hold all posts, or one window only."
+    against = f"{int(tests['B'].iloc[0])} {tests['null'].iloc[0]} worlds"
     real: dict[str, list[str]] = {}
     for track, said in zip(table["track"], table["verdict"], strict=True):
         if said.endswith("beyond chance") and not said.startswith("no "):
