@@ -540,7 +540,8 @@ def flow(
 @click.option("--method", help="How basins are found.  [default: density up to 3 dimensions, else markov]")
 @click.option("--window", type=_duration, default="7d", show_default=True, help="Length of the time windows.")
 @click.option("--half-life", type=_duration, metavar="DURATION", help="Earlier posts count too, half after so long.")
-@click.option("--most", type=click.IntRange(1), metavar="K", help="markov: so many basins, if the data support them.")
+@click.option("--basins", type=click.IntRange(1), metavar="K", help="markov: so many, if the data support them.")
+@click.option("--transitions", type=click.Choice(["graph", "flow"]), help="markov: walk among posts, or along flow.")
 @click.option("--link", type=click.Choice(["hungarian", "soft"]), default="hungarian", help="How basins are followed.")
 @DATES
 @click.option("--test-start", metavar="DATE", help="Space and tuning are learned before.  [default: half of the way]")
@@ -553,7 +554,8 @@ def basins(
     session: Session,
     source: Source,
     method: str | None,
-    most: int | None,
+    basins: int | None,
+    transitions: str | None,
     texts: bool,
     nulls: tuple[str, ...],
     B: int | None,
@@ -574,7 +576,7 @@ def basins(
     from evaluation.significance import check_request
     from stpp.columns import texts_of
 
-    finder = make_finder(method, source.events.d, most)
+    finder = make_finder(method, source.events.d, basins=basins, transitions=transitions)
     plan = set_up(source.events, finder, seed=session.seed, **settings)
     B = (19 if finder.name == "density" else 0) if B is None else B
     if B:

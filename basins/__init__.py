@@ -1,5 +1,8 @@
 """Basins: regions that hold and attract posts, found, measured, followed, predicted and judged."""
 
+import dataclasses
+from typing import Any
+
 from basins.basin import Finder
 from basins.consensus import ConsensusFinder
 from basins.density import DensityFinder
@@ -14,25 +17,26 @@ FINDERS: dict[str, type[Finder]] = {
 """The finders: name → class. A new finder is one file and one line here."""
 
 
-def make_finder(method: str | None, d: int, most: int | None = None) -> Finder:
+def make_finder(method: str | None, d: int, **options: Any) -> Finder:
     """A finder by name.
 
     Parameters
     ----------
     method : a key of :data:`FINDERS`; None: ``density`` in up to 3 dimensions, else ``markov``
     d : dimensions of the events
-    most : basins asked for, ``markov`` only
+    options : fields of the finder; what is None stays at its default
 
     Raises
     ------
     ValueError
-        if there is no such finder, or it cannot be asked for a number of basins
+        if there is no such finder, or it has no option that is given
     """
     name = method or ("density" if d <= MAX_GRID_DIMENSIONS else "markov")
     if name not in FINDERS:
         raise ValueError(f"no method '{name}'; there are: {', '.join(FINDERS)}")
-    if most is None:
-        return FINDERS[name]()
-    if name != MarkovFinder.name:
-        raise ValueError(f"--most is for --method markov: {name} finds how many basins there are")
-    return MarkovFinder(basins=most)
+    given = {key: value for key, value in options.items() if value is not None}
+    known = {field.name for field in dataclasses.fields(FINDERS[name])}
+    for key in given:
+        if key not in known:
+            raise ValueError(f"--{key} does not apply to --method {name}: leave it out")
+    return FINDERS[name](**given)

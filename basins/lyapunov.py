@@ -301,7 +301,7 @@ class LyapunovFinder(Finder):
 
     def _tilt(self, snapshot: Snapshot) -> tuple[Array, str]:
         """(cells,) stationary density of drift and diffusion over that of diffusion alone, and what to say of it."""
-        quarters = [_part(snapshot, window) for window in snapshot.window.rolling(snapshot.window.duration / FRAMES)]
+        quarters = [snapshot.part(window) for window in snapshot.window.rolling(snapshot.window.duration / FRAMES)]
         even = np.ones(len(self.fixed.partition))
         if any(not part.totals.sum() > 0 for part in quarters):
             return even, "too few posts to look for drift: the potential is that of the density alone"
@@ -315,9 +315,3 @@ class LyapunovFinder(Finder):
         velocity = np.where(moving, flow.velocity.reshape(box.d, -1), 0.0)
         field = replace(past.field(self.diffusion, 0.0), velocity=velocity)
         return field.stationary / field.density, f"drift is beyond chance in {moving.mean():.0%} of the cells"
-
-
-def _part(snapshot: Snapshot, window: Window) -> Snapshot:
-    """The posts of one part of a window, with the weights that they have in the whole."""
-    start, stop = np.searchsorted(snapshot.posts.t, (window.start, window.end))
-    return Snapshot(window, snapshot.posts.rows(int(start), int(stop)), snapshot.rows[start:stop], snapshot.space)

@@ -16,16 +16,17 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, diags_array, eye_array
-from scipy.sparse.linalg import eigs, eigsh, expm_multiply, spsolve
+from scipy.sparse.linalg import eigs, eigsh, spsolve
 from scipy.spatial import cKDTree
+from scipy.stats import poisson
 
 from basins.basin import Finder, Found, describe
-from basins.graph import Walk, checked_transition, walk
+from basins.graph import Walk, checked_transition, flow_walk, walk
 from basins.hold import Hold, least_conductance
 from basins.relief import Relief
 from basins.scan import Labels, scan_markov_times
@@ -141,8 +142,10 @@ def markov_stability(walk: Walk, memberships: ArrayLike, time: float) -> Array:
     if not (math.isfinite(time) and time >= 0):
         raise ValueError(f"a Markov time is finite and ≥ 0; got {time:g}")
     h = np.atleast_2d(np.asarray(memberships, dtype=float)).T
-    generator = walk.transition - eye_array(walk.transition.shape[0], format="csr")
-    later = expm_multiply(time * generator, h) if time > 0 and h.size else h
+    steps, later, ahead = np.arange(int(time + 10 * math.sqrt(time) + 20)), np.zeros(h.shape), h
+    for chance in poisson.pmf(steps, time):  # e^{−t(I − P)} = Σ_k Poisson(k; t) Pᵏ
+        later += chance * ahead
+        ahead = walk.transition @ ahead
     return np.asarray((h * walk.stationary[:, None] * later).sum(axis=0) - (walk.stationary @ h) ** 2)
 
 
@@ -207,7 +210,10 @@ def pcca_memberships(walk: Walk, k: int) -> Array:
     if len(out) == 1:
         out[:] = 1.0
     else:
-        from deeptime.markov import pcca
+        try:
+            from deeptime.markov import pcca
+        except ImportError as error:
+            raise ValueError("a number of basins needs the package deeptime: leave --basins out") from error
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of splits that it makes none the worse
@@ -227,7 +233,9 @@ class MarkovFinder(Finder):
 
     Parameters
     ----------
-    neighbours : of each post, that the walk may step to
+    transitions : what the walk follows: ``graph``, from post to neighbouring post and from post to reply, or ``flow``,
+        the transport of density from the first to the second half of the window, there and back
+    neighbours : of each post, that the walk on the graph may step to
     landmarks : cells, at most; a tenth of the posts of a training window if that is less
     times, seeds : Markov times, and runs of Louvain's algorithm at each
     basins : number of basins to look for, by PCCA+; None: the robust scale of the Markov times says how many
@@ -238,6 +246,7 @@ class MarkovFinder(Finder):
     name: ClassVar[str] = "markov"
     summary_line: ClassVar[str] = "regions that a walk among neighbouring posts seldom leaves; any number of dimensions"
 
+    transitions: Literal["graph", "flow"] = "graph"
     neighbours: int = 15
     landmarks: int = 1_000
     times: int = 20
@@ -282,7 +291,9 @@ class MarkovFinder(Finder):
         if not (self.fixed and snapshot.totals.any()):
             return Found(())
         assert self.volume is not None  # fixed with the space
-        around = walk(snapshot, neighbours=self.neighbours)
+        around = self._walk(snapshot)
+        if not around.visited.any():
+            return Found((), "half of the window has no posts, so nothing can be said about flow")
         judge: Relief | Hold
         if self.least is None:
             judge = Relief.of(snapshot, self.volume, self.windows, rng)
@@ -304,6 +315,15 @@ class MarkovFinder(Finder):
                 again = judge.standing(candidates[k % len(candidates)], totals)
                 found_again += _overlap(labels, again, snapshot.totals * judge.share)
         return Found(describe(snapshot, memberships, found_again / max(1, self.replicates)), remark)
+
+    def _walk(self, snapshot: Snapshot) -> Walk:
+        if self.transitions == "graph":
+            return walk(snapshot, neighbours=self.neighbours)
+        window = snapshot.window
+        middle = (window.start + window.end) / 2
+        parts = (snapshot.part(Window(window.start, middle)), snapshot.part(Window(middle, window.end)))
+        flows = flow_walk(*parts).flows
+        return Walk.of_flows(csr_array(flows + flows.T))
 
     def _candidates(self, around: Walk, judge: Relief | Hold, rng: np.random.Generator) -> NDArray[np.int64]:
         """(seeds, cells) partitions: PCCA+ if a number is asked for, else those of the most telling robust scale.

@@ -22,9 +22,9 @@ from basins.lyapunov import estimate, growth_probability
 from basins.markov import conductance, markov_stability, mean_first_passage_time, spectral_gap
 from basins.regions import excitation
 from basins.space import Snapshot, Space
+from stpp.blas import one_blas_thread
 from stpp.domain import Grid
 from stpp.partition import Partition
-from stpp.blas import one_blas_thread
 
 if TYPE_CHECKING:
     import pandas as pd

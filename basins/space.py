@@ -98,6 +98,11 @@ class Snapshot:
         """(cells,) share of the weight per unit volume at the cells' centres."""
         return self.space.density(self.totals)
 
+    def part(self, window: Window) -> Snapshot:
+        """The posts of a shorter window inside this one."""
+        start, stop = np.searchsorted(self.posts.t, (window.start, window.end))
+        return Snapshot(window, self.posts.rows(int(start), int(stop)), self.rows[start:stop], self.space)
+
     def replicate(self, rng: np.random.Generator) -> Array:
         """(cells,) weight in each cell of a bootstrap replicate: every post counts Poisson(1) times."""
         times = rng.poisson(1.0, len(self.posts))

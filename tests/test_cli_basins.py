@@ -115,7 +115,7 @@ def test_what_if(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     [
         (("--method", "kmeans"), "no method 'kmeans'; there are: density"),
         (("--window", "40d"), "hold 1 windows"),
-        (("--most", "3"), "--most is for --method markov"),
+        (("--basins", "3"), "--basins does not apply to --method density"),
         (("--test-start", "2030-01-01"), "on both sides"),
         (("--box", "50,60,50,60"), "no posts inside the domain in the training windows"),
         (("-B", "5"), "take -B 19 or more"),

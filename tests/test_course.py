@@ -67,8 +67,9 @@ def test_finders_by_name() -> None:
     assert make_finder(None, 4).name == "markov"
     with pytest.raises(ValueError, match="no method 'kmeans'"):
         make_finder("kmeans", 2)
-    with pytest.raises(ValueError, match="markov"):
-        make_finder("density", 2, most=3)
+    assert make_finder("markov", 2, basins=3, transitions=None).basins == 3
+    with pytest.raises(ValueError, match="--basins does not apply to --method density"):
+        make_finder("density", 2, basins=3)
 
 
 @pytest.mark.parametrize("link", ["hungarian", "soft"])
