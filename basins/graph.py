@@ -38,6 +38,9 @@ SCALE_FLOOR = 0.1
 MAX_FLOW_CELLS = 2_000
 """Most cells that mass is transported between: the plan is a dense matrix."""
 
+FLOW_ITERATIONS = 200
+"""Of Sinkhorn's algorithm, at most: rows are divided by their sums anyway, so that the plan need not be exact."""
+
 
 @dataclass(frozen=True, eq=False)
 class Walk:
@@ -261,7 +264,7 @@ def _without_self(
     return index[~own].reshape(shape).astype(np.int64), distance[~own].reshape(shape)
 
 
-def flow_walk(before: Snapshot, after: Snapshot, *, blur: float = 1.0) -> Walk:
+def flow_walk(before: Snapshot, after: Snapshot, *, blur: float = 2.0) -> Walk:
     """The walk of the mass from one window to the next: entropic optimal transport between the cells' shares.
 
     One step is one window. Mass goes where it costs least, squared distance, blurred by an entropy of ε = 2 (blur ·
@@ -296,7 +299,13 @@ def flow_walk(before: Snapshot, after: Snapshot, *, blur: float = 1.0) -> Walk:
     apart = cells.centres[source, None] - cells.centres[target]
     epsilon = 2 * (blur * before.space.bandwidth) ** 2
     plan = ot.bregman.sinkhorn_log(
-        a[source] / a.sum(), b[target] / b.sum(), (apart**2).sum(axis=2), epsilon, numItermax=2_000, stopThr=1e-7
+        a[source] / a.sum(),
+        b[target] / b.sum(),
+        (apart**2).sum(axis=2),
+        epsilon,
+        numItermax=FLOW_ITERATIONS,
+        stopThr=1e-6,
+        warn=False,
     )
     rows, columns = np.repeat(source, len(target)), np.tile(target, len(source))
     flows = csr_array(coo_array((np.asarray(plan).ravel(), (rows, columns)), shape=(len(cells), len(cells))))

@@ -39,7 +39,7 @@ def draw_lifecycle(analysis: Analysis, events: Events) -> Figure:
     """A strip of bands: births come to a point on the left, deaths on the right; faint bands lead to and from
     others where basins merge or split.
 
-    On the right, hatched, the sizes expected in the next window, with their intervals as thin bars.
+    On the right, hatched, the sizes expected in the next window.
 
     Parameters
     ----------
@@ -154,13 +154,13 @@ def _smooth(x: list[float], y: list[float]) -> Array:
 def _draw_expected(
     ax: Axes, expected: dict[int, dict[str, Any]], spans: dict[tuple[int, int], Span], last: int, shades: dict[int, str]
 ) -> dict[int, Span]:
-    """Hatched bands to the next window, with their intervals; the band in which each living track ends."""
+    """Hatched bands to the next window; the band in which each living track ends."""
     ends = {track: span for (k, track), span in spans.items() if k == last}
     if not expected:
         return ends
     level, out = 0.0, {}
     rows = [(track, span) for track, span in sorted(ends.items(), key=lambda end: end[1]) if track in expected]
-    for place, (track, span) in enumerate(rows):
+    for track, span in rows:
         row = expected[track]
         share = float(row["expected_share"])
         top = level + (share if math.isfinite(share) else span[1] - span[0])
@@ -168,10 +168,6 @@ def _draw_expected(
         x = [last + BAR, last + 1 - BAR, last + 1 + BAR]
         band = {"facecolor": "white", "edgecolor": shade, "hatch": "////", "linewidth": 0.8, "alpha": 0.9}
         _fill(ax, x, [span[0], level, level], [span[1], top, top], **band)
-        at = last + 1 + BAR * (2 * (place % 3) - 2) / 3
-        ends_at = level + np.array([row["low"], row["high"]], dtype=float)
-        ax.plot([at, at], ends_at, color=shade, linewidth=2.2, solid_capstyle="butt", zorder=5)
-        ax.plot([at, at], ends_at, color="white", linewidth=4, solid_capstyle="butt", zorder=4.9)
         out[track], level = (level, top), top
     return out
 
@@ -182,7 +178,7 @@ def _draw_expected(
 def _set_axes(ax: Axes, analysis: Analysis, events: Events, forecast: bool) -> None:
     n = len(analysis.windows)
     ax.set_xlim(-0.55, n - 0.3 + forecast)
-    ax.set_ylim(0, max(0.05, 1.04 * ax.dataLim.y1))
+    ax.set_ylim(0, max(0.05, 1.02 * ax.dataLim.y1))
     ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 1])
     shown = np.arange(n - 1, -1, -max(1, -(-n // TICKS)))[::-1]
     ax.set_xticks(shown, [f"{events.date(analysis.windows[k].start):%Y-%m-%d}" for k in shown], fontsize="small")

@@ -33,7 +33,7 @@ def lifecycle_picture(analysis: Analysis, events: Events) -> Picture | None:
     caption = (
         "A band is as wide as the basin's share of the posts in each window. Bands begin and end in a point where "
         "basins are born and die; faint bands lead from or into others where they split or merge. Hatched: expected in "
-        "the next window; thin bars: 90 % intervals of each size, from the foot of its band."
+        "the next window."
     )
     return Picture.of("lifecycle.png", draw_lifecycle(analysis, events), alt, caption)
 
