@@ -204,7 +204,7 @@ def majority(labels: Sequence[Labels], mass: Array) -> Cells:
         return np.zeros((0, len(labels), len(mass)), dtype=bool)
     shared = (region * mass) @ region.T.astype(float)
     union = np.add.outer(np.diag(shared), np.diag(shared)) - shared
-    apart = 1 - np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    apart = np.maximum(0.0, 1 - np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))  # not −ε
     np.fill_diagonal(apart, 0.0)
     group = fcluster(linkage(squareform(apart, checks=False), "average"), 0.5, "distance") - 1
     found = np.zeros((group.max() + 1, len(labels), len(mass)), dtype=bool)

@@ -400,7 +400,7 @@ class DensityFinder(Finder):
         if not alive.any():
             return Found((), "the density stands out no further than that of the same posts thrown at random")
         owner = tree.basins(alive, ground)
-        share = np.maximum(0.0, 1 - noise / np.maximum(density, 1e-300))
+        share = np.maximum(density - noise, 0.0) / np.maximum(density, 1e-300)
         memberships = np.array([np.where(owner == peak, share, 0.0) for peak in np.flatnonzero(alive)])
         found_again = np.zeros(len(memberships))
         for _ in range(self.replicates):

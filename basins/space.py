@@ -61,9 +61,10 @@ class Space:
         first = 0 if half_life is not None else int(np.searchsorted(past.t, window.start))
         rows = first + np.flatnonzero(self.partition.box.contains(past.x[first:]))
         posts = past.take(rows)
+        own = np.where(posts.t >= window.start, posts.weight, 0.0)
         if half_life is not None:
             posts = replace(posts, weight=posts.weight * 0.5 ** ((window.end - posts.t) / half_life))
-        return Snapshot(window, posts, rows, self)
+        return Snapshot(window, posts, rows, own, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +76,14 @@ class Snapshot:
     window : half-open time
     posts : (n) inside the space's box, weights decayed
     rows : (n,) their rows among all events
+    own : (n,) weights not decayed, of the window's own posts; 0 for earlier ones
     space : cells and bandwidth
     """
 
     window: Window
     posts: Events
     rows: NDArray[np.int64]
+    own: Array
     space: Space
 
     @cached_property
@@ -94,6 +97,17 @@ class Snapshot:
         return self.space.partition.sums(self.cell, self.posts.weight)
 
     @cached_property
+    def own_totals(self) -> Array:
+        """(cells,) weight of the window's own posts in each cell, not decayed: what windows are compared by."""
+        return self.space.partition.sums(self.cell, self.own)
+
+    @cached_property
+    def effective_posts(self) -> float:
+        """How many posts of equal weight the window's own posts amount to, (Σ w)² / Σ w²; 0 of none."""
+        squares = float(self.own @ self.own)
+        return float(self.own.sum()) ** 2 / squares if squares > 0 else 0.0
+
+    @cached_property
     def density(self) -> Array:
         """(cells,) share of the weight per unit volume at the cells' centres."""
         return self.space.density(self.totals)
@@ -101,7 +115,9 @@ class Snapshot:
     def part(self, window: Window) -> Snapshot:
         """The posts of a shorter window inside this one."""
         start, stop = np.searchsorted(self.posts.t, (window.start, window.end))
-        return Snapshot(window, self.posts.rows(int(start), int(stop)), self.rows[start:stop], self.space)
+        inside = slice(int(start), int(stop))
+        posts = self.posts.rows(inside.start, inside.stop)
+        return Snapshot(window, posts, self.rows[inside], self.own[inside], self.space)
 
     def replicate(self, rng: np.random.Generator) -> Array:
         """(cells,) weight in each cell of a bootstrap replicate: every post counts Poisson(1) times."""

@@ -219,7 +219,7 @@ def test_the_comparison_of_two_places_is_standard_normal_on_even_posts() -> None
     rows, rng = np.arange(400), np.random.default_rng(1)
     drawn = []
     for _ in range(400):
-        posts = Snapshot(snapshot.window, Events(snapshot.posts.t, BOX.sample(400, rng)), rows, finder.fixed)
+        posts = Snapshot(snapshot.window, Events(snapshot.posts.t, BOX.sample(400, rng)), rows, np.ones(400), finder.fixed)
         drawn.append(standing(posts, rows, *rng.choice(len(finder.fixed.partition), 2, replace=False), 1.0))
     assert kstest(drawn, "norm").pvalue > 0.001
     assert np.std(drawn) == pytest.approx(1.0, abs=0.12)
