@@ -1,7 +1,7 @@
 """Will a basin go on, grow, last? Forecasts from what is known at the end of a window, and nothing later.
 
 A basin continues when half of its share of posts or more falls in its region in the next window too: a matter of where
-posts fall, whatever the tracking makes of them. Every forecast comes from a model fitted to examples whose outcome was
+that window's own posts fall, whatever the tracking makes of them. Every forecast comes from a model fitted to examples whose outcome was
 known by then, is drawn towards the base rate as far as that helped before, and stands beside two baselines: the base
 rate, and persistence (a logistic curve in the last change of the region's share; the same size again).
 """
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from basins.basin import Basin
-from basins.chaining import ENOUGH, GRIDS, OF_EACH, Chain, Choice
+from basins.forward_chaining import ENOUGH, GRIDS, OF_EACH, Chain, Choice
 from basins.space import Snapshot
 from basins.tracking import Tracking
 from stpp.blas import one_blas_thread
@@ -107,9 +107,10 @@ def examples(
 
     Returns
     -------
-    ``window``, ``basin``, ``track``, ``share``, ``grain`` (share of one post); the features: ``age`` in windows,
-    ``log_share``, ``change`` of the log share in its region since the window before and ``change_before`` that one
-    (0 where there is none), ``trend`` (log of its share in the second half of the window over the first), ``late`` (in
+    ``window``, ``basin``, ``track``, ``share`` of the window's own posts that fall in its region (of the last window
+    that has any; posts that only linger by a half-life are not counted again), ``grain`` (share of one post); the
+    features: ``age`` in windows, ``log_share``, ``change`` of the log share in its region since the window before and
+    ``change_before`` that one (0 where there is none), ``trend`` (log of its share in the second half of the window over the first), ``late`` (in
     the last quarter over the rest), ``probability`` of existence, ``barrier`` (log of peak over saddle, at most
     ``BARRIER_CAP``), ``log_mass``, ``speed`` of its centre (map units per day, 0 when new), number of ``basins``,
     ``z_share`` among them; and the labels, NaN where unknown: ``next_share`` in its region, ``continues``, ``grows``
@@ -120,9 +121,10 @@ def examples(
 
     labels = ("next_share", "continues", "grows", "lasts", "sustained")
     columns = ["window", "basin", "track", "share", "grain", *FEATURES, *labels]
-    seen = np.array([s.totals.sum() > 0 for s in snapshots])
-    totals = np.array([s.totals / (s.totals.sum() or 1.0) for s in snapshots])
-    early = [b.share for basins in found[: len(found) // 2 if training is None else training] for b in basins]
+    totals = np.array([s.own_totals / (s.own_totals.sum() or 1.0) for s in snapshots])
+    seen = totals.any(axis=1) if len(snapshots) else np.zeros(0, dtype=bool)
+    first = found[: len(found) // 2 if training is None else training]
+    early = [float(b.membership @ totals[k]) for k, basins in enumerate(first) if seen[k] for b in basins]
     large = float(np.quantile(early, LARGE)) if early else np.nan
     parts = []
     for k, (snapshot, basins) in enumerate(zip(snapshots, found, strict=True)):
@@ -148,13 +150,13 @@ def _features(
     seen: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Columns of a window's rows; ``history`` (B, k + 1) are the shares in each region up to now."""
-    weight = snapshot.posts.weight
-    grain = float((weight**2).sum() / weight.sum() ** 2)
+    grain = 1 / max(snapshot.effective_posts, 1.0)
     tracks = [tracking.track_of(k, b.id) for b in basins]
-    share, probability = np.array([b.share for b in basins]), np.array([b.probability for b in basins])
+    known = history[:, seen]  # windows without posts of their own say nothing
+    share = known[:, -1] if seen.any() else np.zeros(len(basins))
     quarters = _quarters(snapshot, basins)
     halves, rest = quarters[:, :2].mean(axis=1), quarters[:, :3].mean(axis=1)
-    past = np.log(history[:, seen] + grain)  # windows without posts say nothing about change
+    past = np.log(known + grain)
     change, change_before = (past[:, -n] - past[:, -n - 1] if n < past.shape[1] else 0.0 for n in (1, 2))
     barrier = [np.log(b.peak / b.saddle) if b.saddle > 0 else BARRIER_CAP for b in basins]
     spread = share.std()
@@ -170,7 +172,7 @@ def _features(
         "change_before": change_before,
         "trend": np.log((quarters[:, 2:].mean(axis=1) + grain) / (halves + grain)),
         "late": np.log((quarters[:, 3] + grain) / (rest + grain)),
-        "probability": probability,
+        "probability": [b.probability for b in basins],
         "barrier": np.clip(barrier, 0, BARRIER_CAP),
         "log_mass": np.log([b.mass for b in basins]),
         "speed": _speeds(k, basins, before, tracking),
@@ -180,10 +182,10 @@ def _features(
 
 
 def _quarters(snapshot: Snapshot, basins: Sequence[Basin]) -> Array:
-    """(B, 4) share of each quarter of the window's weight that falls in each basin's region; 0 in empty quarters."""
+    """(B, 4) share of the window's own posts of each quarter that falls in each region; 0 in empty quarters."""
     window, posts, cells = snapshot.window, snapshot.posts, snapshot.space.partition
     quarter = np.floor(4 * (posts.t - window.start) / window.duration)
-    sums = [cells.sums(snapshot.cell[quarter == q], posts.weight[quarter == q]) for q in range(4)]
+    sums = [cells.sums(snapshot.cell[quarter == q], snapshot.own[quarter == q]) for q in range(4)]
     totals = np.array([s / (s.sum() or 1.0) for s in sums])
     return np.asarray(np.array([b.membership for b in basins]) @ totals.T)
 
@@ -206,7 +208,7 @@ def _labels(known: dict[str, Any], came: Array, large: float) -> dict[str, Any]:
     lasts = np.where(np.isnan(after).any(axis=1) | np.isnan(large), np.nan, (after >= large).sum(axis=1) >= SPELL)
     return {
         "next_share": after[:, 0],
-        "continues": np.where(unknown, np.nan, after[:, 0] >= CONTINUES * share),
+        "continues": np.where(unknown, np.nan, (after[:, 0] >= CONTINUES * share) & (after[:, 0] > 0)),
         "grows": np.where(unknown, np.nan, after[:, 0] > share),
         "lasts": lasts,
         "sustained": np.where(known["age"] > FLEDGLING, np.nan, lasts),

@@ -11,59 +11,27 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from basins.basin import Basin
 from basins.course import Course, Plan, follow_basins, predicted
+from basins.fates import fates
 from basins.measures import Trend, trend
-from stpp.domain import Array
 from stpp.events import Events
 
-
-def region_shares(course: Course, track: int) -> tuple[Basin, Array, Array]:
-    """How a track's region fared over all windows, before and after its life too.
-
-    Returns
-    -------
-    the basin of the track that had most mass, whose region it is; (W,) share of each window's weight that falls in
-    it, NaN in windows without posts; (W,) effective number of posts per window, (Σ w)² / Σ w²
-    """
-    life = course.tracking.tracks[track].basins
-    largest = max((course.basins[k][b] for k, b in life), key=lambda basin: basin.share)
-    counts = np.array([_effective(snapshot.posts.weight) for snapshot in course.snapshots])
-    shares = np.array([largest.mass_of(snapshot) for snapshot in course.snapshots])
-    return largest, np.where(counts > 0, shares, np.nan), counts
-
-
-def _effective(weight: Array) -> float:
-    return float(weight.sum() ** 2 / (weight**2).sum()) if (weight > 0).any() else 0.0
-
-
-def change(shares: Array, counts: Array) -> float:
-    """Variance of a region's share over windows, relative to that of independent posts of one constant share.
-
-    χ² of homogeneity per degree of freedom: 1 where posts fall independently at a constant share, more where the
-    share comes and goes. NaN with fewer than two windows.
-    """
-    known = np.isfinite(shares)
-    n, s = counts[known], shares[known]
-    if len(s) < 2:
-        return math.nan
-    mean = float(n @ s / n.sum())
-    if not 0 < mean < 1:
-        return math.nan
-    return float(n @ (s - mean) ** 2 / (mean * (1 - mean)) / (len(s) - 1))
+LEVEL = 0.05
+"""Chance of a false alarm among all tracks up to which a change is called one."""
 
 
 def judge(course: Course, null_changes: Sequence[float] = (), null_trends: Sequence[float] = ()) -> pd.DataFrame:
     """What became of each track's region, and whether chance does as much.
 
     With null worlds, p is the share of worlds (the data among them) in which *any* track changes as much, or has as
-    clear a trend: the chance of even one false discovery (Westfall & Young 1993, max-T), which bounds the false
-    discovery rate too.
+    clear a trend (the largest statistic, Westfall & Young 1993). That is the chance of even one false discovery, so
+    that it bounds their rate too, as far as a track's statistic does not depend on what other tracks do: see
+    :func:`basins.fates.fates`. A trend is named only where there is a change.
 
     Parameters
     ----------
     course : the basins
-    null_changes, null_trends : largest :func:`change` and |z| of a trend in each null world
+    null_changes, null_trends : largest change and |z| of a trend in each null world
 
     Returns
     -------
@@ -71,17 +39,16 @@ def judge(course: Course, null_changes: Sequence[float] = (), null_trends: Seque
     trend_high, trend_r2, trend_p (own, two-sided), trend_z, trend_p_adjusted, verdict; NaN where unknown
     """
     times = np.array([(snapshot.window.start + snapshot.window.end) / 2 for snapshot in course.snapshots])
-    rows = []
-    for track in course.tracking.tracks:
-        _, shares, counts = region_shares(course, track.id)
-        fit, moved = trend(times, shares, counts), change(shares, counts)
+    seen, rows = fates(course), []
+    for track, fate in zip(course.tracking.tracks, seen, strict=True):
+        fit = trend(times, fate.share, fate.posts)
         z = _z(fit)
         row = {
             "track": track.id,
             "windows": len(track.basins),
             "probability": max(course.basins[k][b].probability for k, b in track.basins),
-            "change": moved,
-            "change_p": _p(moved, null_changes),
+            "change": fate.change,
+            "change_p": _p(fate.change, null_changes),
             "trend_slope": fit.slope,
             "trend_low": fit.low,
             "trend_high": fit.high,
@@ -109,9 +76,11 @@ def _z(fit: Trend) -> float:
 def _verdict(row: Mapping[str, Any]) -> str:
     if math.isnan(row["change_p"]):
         return "not tested"
-    if row["trend_p_adjusted"] <= 0.05:
+    if row["change_p"] > LEVEL:
+        return "no change beyond chance"
+    if row["trend_p_adjusted"] <= LEVEL:
         return "grows beyond chance" if row["trend_slope"] > 0 else "shrinks beyond chance"
-    return "comes and goes beyond chance" if row["change_p"] <= 0.05 else "no change beyond chance"
+    return "comes and goes beyond chance"
 
 
 @dataclass(frozen=True)
@@ -133,11 +102,9 @@ class BasinStatistic:
         return statistics(course) | {"continuation AUROC": self._auroc(course)}
 
     def _auroc(self, course: Course) -> float:
-        try:
-            table = predicted(course, self.plan, models=("logistic",)).table
-            auroc = float(self.score(table)["auroc"])
-        except (KeyError, ValueError):
+        if not course.tracking.tracks:
             return 0.5
+        auroc = float(self.score(predicted(course, self.plan, models=("logistic",)).table)["auroc"])
         return auroc if math.isfinite(auroc) else 0.5
 
 
@@ -146,7 +113,8 @@ def statistics(course: Course) -> dict[str, float]:
 
     ``persistent basins``: tracks that live for half of the windows or more; ``mean lifetime`` in windows;
     ``stability``: mean overlap of links; ``births and deaths`` after the first window; ``largest change`` and
-    ``largest trend`` (|z|) of a track, see :func:`judge`. Zero where there is no basin.
+    ``largest trend`` (|z|) of a track, see :func:`judge`. Zero where there is no basin. A null world in which nothing
+    moves has more persistent, longer-lived and stabler basins than data in which something does: then p is near 1.
     """
     tracks, found = course.tracking.tracks, judge(course)
     ends = sum((track.birth > 0) + (track.death is not None) for track in tracks)

@@ -13,7 +13,7 @@ import numpy as np
 
 from basins import make_finder
 from basins.course import Plan, follow_basins, set_up
-from basins.significance import BasinStatistic, judge, region_shares
+from basins.significance import BasinStatistic, judge
 from evaluation.continuation import continuation_scores
 from evaluation.nulls import Context
 from evaluation.significance import significance
@@ -70,8 +70,7 @@ def large(n: int) -> dict[str, Any]:
     events, _ = simulate_world("storms", n, 0)
     began = time.perf_counter()
     course = follow_basins(events, plan_of(events, 0, 182))
-    for track in course.tracking.tracks:
-        region_shares(course, track.id)
+    judge(course)
     seconds = time.perf_counter() - began
     return {"job": "found and followed, storms", "posts": n, "windows": 26, "seconds": seconds}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from basins.basin import Basin, describe
-from basins.chaining import DOUBT, ENOUGH, Chain, Choice
+from basins.forward_chaining import DOUBT, ENOUGH, Chain, Choice
 from basins.continuation import FEATURES, coefficients, examples, predict
 from basins.density import DensityFinder
 from basins.space import Snapshot, Space

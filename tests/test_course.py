@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from basins import FINDERS, make_finder
+from basins.basin import describe
 from basins.course import Course, Plan, follow_basins, predicted, set_up, windows_of
-from basins.significance import BasinStatistic, change, judge, statistics
+from basins.fates import fates
+from basins.significance import BasinStatistic, judge, statistics
+from basins.space import Space
+from basins.tracking import follow
 from evaluation.continuation import continuation_scores
-from stpp.domain import Box
+from stpp.domain import Box, Grid
 from stpp.events import Events, Window
+from stpp.partition import Partition
 from stpp.worlds import simulate_world
 
 BOX = Box((-6.0, -6.0), (6.0, 6.0))
@@ -112,14 +118,43 @@ def test_scrambling_the_future_changes_no_window_link_or_forecast_before_it() ->
     np.testing.assert_array_equal(first[columns].to_numpy(dtype=float), second[columns].to_numpy(dtype=float))
 
 
+def a_course(places: list[np.ndarray], regions: int, window: float = 1.0) -> SimpleNamespace:
+    """Windows of posts at whole places 0, 1, …, evenly in time, and one lasting basin at each of the first of them."""
+    line = Space(Partition.of_grid(Grid(Box((-0.5,), (regions + 0.5,)), (regions + 1,))), 0.1)
+    t = np.concatenate([k * window + (np.arange(len(x)) + 0.5) / len(x) * window for k, x in enumerate(places)])
+    events = Events(t, np.concatenate(places)[:, None].astype(float))
+    ends = [Window(k * window, (k + 1) * window) for k in range(len(places))]
+    snapshots = [line.see(events, end) for end in ends]
+    basins = [describe(s, np.eye(regions + 1)[:regions], np.ones(regions)) for s in snapshots]
+    return SimpleNamespace(snapshots=snapshots, basins=basins, tracking=follow(snapshots, basins))
+
+
 def test_change_by_hand() -> None:
-    # shares .2 and .4 of 100 posts each: mean .3, (100 · .01 + 100 · .01) / (.3 · .7) / (2 − 1) = 9.5238
-    assert change(np.array([0.2, 0.4]), np.array([100.0, 100.0])) == pytest.approx(2 / 0.21)
-    assert change(np.array([0.3, np.nan, 0.3]), np.array([10.0, 0.0, 20.0])) == 0.0
-    assert np.isnan(change(np.array([0.3]), np.array([10.0])))
+    # one region of 20 and 40 of 100 posts, the rest elsewhere: expected 30, (100 + 100) / 30 / (2 − 1) = 6.67
+    spread = [np.tile([0] * n + [1] * (10 - n), 10) for n in (2, 4)]
+    fate = fates(a_course(spread, 1))[0]
+    assert fate.share.tolist() == [0.2, 0.4]
+    assert fate.change == pytest.approx(200 / 30, rel=0.2)  # the quarters of a window are not quite alike
+    assert np.isnan(fates(a_course([np.zeros(50), np.zeros(60)], 1))[0].change)  # it is everything, always
+
+
+def test_one_storm_changes_nothing_for_the_others() -> None:
+    calm = np.tile(np.arange(5), 40)
+    storm = np.random.default_rng(0).permutation(np.concatenate([calm, np.full(300, 4)]))
+    changes = sorted(f.change for f in fates(a_course([calm, calm, storm, calm], 5)))
+    assert changes[-1] > 100
+    assert max(changes[:-1]) < 1
+
+
+def test_what_comes_and_goes_within_a_window_is_no_change() -> None:
     rng = np.random.default_rng(0)
-    drawn = [change(rng.binomial(500, 0.2, 10) / 500, np.full(10, 500.0)) for _ in range(2000)]
-    assert np.mean(drawn) == pytest.approx(1.0, abs=0.04)
+    steady = [rng.permutation(np.repeat([0, 1, 2], 80)) for _ in range(8)]
+    bursts = [
+        np.concatenate([rng.permutation(np.repeat([0, 1, 2], 80)), np.zeros(rng.integers(0, 80))]) for _ in steady
+    ]
+    calm, burst = (max(f.change for f in fates(a_course(w, 3))) for w in (steady, bursts))
+    assert calm < 3
+    assert burst < 6
 
 
 def test_tracks_are_judged_by_the_largest_of_null_worlds() -> None:
