@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from basins.course import Plan as BasinPlan
@@ -274,6 +275,7 @@ def stack(*options: Callable[..., Any]) -> Callable[[Any], Any]:
     return lambda function: functools.reduce(lambda inner, option: option(inner), reversed(options), function)
 
 
+READ = ("time", "coords", "weight")
 COLUMNS = stack(
     click.option("--time", metavar="COL", help="Column of times; found by its name if not given."),
     click.option("--coords", type=_names, metavar="A,B,…", help="Columns of coordinates; found by name if not given."),
@@ -537,7 +539,11 @@ def flow(
 
 @verb
 @reads_events
-@click.option("--method", help="How basins are found.  [default: density up to 3 dimensions, else markov]")
+@click.option(
+    "--method",
+    metavar="density|markov|consensus|hawkes-regions|lyapunov",
+    help="How basins are found.  [default: density up to 3 dimensions, else markov]",
+)
 @click.option("--window", type=_duration, default="7d", show_default=True, help="Length of the time windows.")
 @click.option("--half-life", type=_duration, metavar="DURATION", help="Earlier posts count too, half after so long.")
 @click.option("--basins", type=click.IntRange(1), metavar="K", help="markov: so many, if the data support them.")
@@ -568,11 +574,13 @@ def basins(
     the report says which are expected to continue and to grow. With -o RUN: report.html, report.md, CSV tables.
     Interrupted, the same command goes on from its last finished null world.
     """
+    import numpy as np
+
     from basins import make_finder
     from basins.analysis import analyse, tested
     from basins.course import set_up
     from basins.report import lines, to_json_dict, write_report
-    from evaluation.continuation import continuation_scores
+    from evaluation.continuation import continuation_scores, intervals
     from evaluation.significance import check_request
     from stpp.columns import texts_of
 
@@ -589,7 +597,8 @@ def basins(
         journal = directory / "nulls.jsonl" if directory else None
         against = session.test_basins(source.events, plan, nulls, B=B, journal=journal) if B else []
         values = [one.to_json_dict() | {"values": one.values} for one in against]
-        found = tested(found, continuation_scores(found.forecasts), values)
+        sure = intervals(found.forecasts, np.random.default_rng(session.seed))
+        found = tested(found, continuation_scores(found.forecasts), sure, values)
         if directory:
             write_report(found, source.events, directory, texts=texts)
             if journal:
@@ -778,7 +787,7 @@ def evaluate(
 @click.option("--statistic", default="information-gain", show_default=True, help="What is tested; see 'stpp nulls'.")
 @click.option("--distance", type=float, help="knox: map units that count as near; the closest 1 % of pairs by default.")
 @click.option("--delay", type=_duration, metavar="DURATION", help="knox: time that counts as near; likewise.")
-@click.option("--basins", metavar="METHOD", help="Test the basins found so, from finding to forecasts, and no model.")
+@click.option("--basins", metavar="METHOD", help="Test the whole analysis of basins by METHOD instead of a model.")
 @click.option("--window", type=_duration, metavar="DURATION", help="Basins: length of the windows.  [default: 7d]")
 @CONTEST
 @sets_models(HAWKES, FLOW, MEMBERS)
@@ -809,6 +818,8 @@ def null(
     from evaluation.runs import save_nulls
 
     how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler}
+    if not basins and window:
+        raise click.UsageError("--window is for --basins; models forecast windows of --step and --horizon")
     if basins:
         test = _basin_test(session, source, basins, window or 7.0, contest)
     else:
@@ -828,13 +839,28 @@ def null(
     session.show(found[0] if len(found) == 1 else {"nulls": found}, "\n".join(null_lines(tested)))
 
 
+DATED = {"train_start", "test_start", "test_end", "box", "B", "backend", "scheduler", "output", "nulls"}
+"""Options of ``null`` that apply to basins too."""
+
+
 def _basin_test(
     session: Session, source: Source, method: str, window: float, contest: dict[str, Any]
 ) -> Callable[..., list[NullResult]]:
-    """The test of basins with the dates and the box of a contest; what is left of it does not apply to them."""
+    """The test of basins with the dates and the box of a contest.
+
+    Raises
+    ------
+    UsageError
+        if an option is given that does not apply to basins
+    """
     from basins import make_finder
     from basins.course import set_up
 
+    context = click.get_current_context()
+    for option in context.command.params[: -len(COMMON)]:
+        name, given = str(option.name), context.get_parameter_source(str(option.name))
+        if given == ParameterSource.COMMANDLINE and name not in {*DATED, *READ, "events", "basins", "window"}:
+            raise click.UsageError(f"{option.opts[0]} does not apply to --basins: leave it out")
     dates = {"start": contest["train_start"], "test_start": contest["test_start"], "end": contest["test_end"]}
     finder = make_finder(method, source.events.d)
     plan = set_up(source.events, finder, window=window, box=contest["box"], seed=session.seed, **dates)

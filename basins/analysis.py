@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from basins.basin import Basin, Finder, Found
-from basins.course import Course, Plan, follow_basins, predicted
+from basins.continuation import coefficients
+from basins.course import Course, Plan, cases, follow_basins, predicted
 from basins.graph import walk
 from basins.measures import measure
 from basins.naming import Name, names
@@ -45,6 +46,8 @@ class Analysis:
     significance : a row per track, see :func:`judge`
     names : track → name
     scores : of the forecasts, by whoever judges them
+    score_intervals : a row per score: score, value, low, high; empty if none
+    coefficients : what forecasts of continuation go by, see :func:`basins.continuation.coefficients`
     tests : a row per statistic and null: null, statistic, observed, null_mean, null_sd, p_value, B; empty if none
     influence : who excites whom, where the finder says so
     remarks : what a reader should know
@@ -64,6 +67,8 @@ class Analysis:
     significance: pd.DataFrame
     names: dict[int, Name]
     scores: Mapping[str, float]
+    score_intervals: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    coefficients: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     tests: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     influence: nx.DiGraph | None = None
     remarks: tuple[str, ...] = ()
@@ -84,7 +89,8 @@ def analyse(
     """
     course = follow_basins(events, plan, progress)
     table = measured(course, plan, progress)
-    predictions = predicted(course, plan)
+    known = cases(course, plan)
+    predictions = predicted(known, plan)
     named = names(course.snapshots, course.basins, course.tracking, texts, events.axes)
     return Analysis(
         method=plan.finder.name,
@@ -101,6 +107,7 @@ def analyse(
         significance=judge(course),
         names=named,
         scores={},
+        coefficients=coefficients(known),
         influence=_influences(course, events, plan, named),
         remarks=_remarks(course),
     )
@@ -122,13 +129,15 @@ def _influences(course: Course, events: Events, plan: Plan, named: Mapping[int, 
     return influence_graph(measured, [named[course.tracking.track_of(last, basin.id)].text for basin in basins])
 
 
-def tested(analysis: Analysis, scores: Mapping[str, float], tests: Sequence[Mapping[str, Any]]) -> Analysis:
+def tested(
+    analysis: Analysis, scores: Mapping[str, float], intervals: pd.DataFrame, tests: Sequence[Mapping[str, Any]]
+) -> Analysis:
     """The analysis with the scores of its forecasts, and its tracks judged by null worlds.
 
     Parameters
     ----------
     analysis : without either
-    scores : of its forecasts
+    scores, intervals : of its forecasts
     tests : per statistic and null: null, statistic, observed, values (of the null worlds), null_mean, null_sd,
         p_value, B; tracks are judged by the first null
     """
@@ -136,7 +145,7 @@ def tested(analysis: Analysis, scores: Mapping[str, float], tests: Sequence[Mapp
     values = {one["statistic"]: one["values"] for one in reversed(tests)}
     course = Course(analysis.finder, analysis.snapshots, analysis.found, analysis.tracking)
     judged = judge(course, values.get("largest change", ()), values.get("largest trend", ()))
-    return dataclasses.replace(analysis, scores=scores, tests=table, significance=judged)
+    return dataclasses.replace(analysis, scores=scores, score_intervals=intervals, tests=table, significance=judged)
 
 
 def measured(course: Course, plan: Plan, progress: Progress | None = None) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from stpp.domain import Array, Box
 from stpp.events import Events, Window
 
 TOP_MEMBERS = 10
-"""Posts kept as the most central ones of a basin."""
+"""Posts, at most, kept as the most typical ones of a basin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Basin:
     peak : highest density in its region, share of posts per unit volume
     saddle : density on the highest way out of the region (0 where there is none: no other basin and no noise)
     probability : of existence: share of bootstrap replicates in which it is found again
-    members : rows (of all events) of its most central posts, the most central first
+    members : rows (of all events) of the posts nearest to its peak, the nearest first; one of each place
     """
 
     id: int
@@ -123,9 +123,7 @@ class Finder(ABC):
         return self.space
 
 
-def describe(
-    snapshot: Snapshot, memberships: Array, probability: Array, *, density: Array | None = None
-) -> tuple[Basin, ...]:
+def describe(snapshot: Snapshot, memberships: Array, probability: Array) -> tuple[Basin, ...]:
     """The basins of a window from their memberships, in order of mass. Those without mass are left out.
 
     Parameters
@@ -133,10 +131,9 @@ def describe(
     snapshot : the window
     memberships : (B, cells) in [0, 1], summing to at most 1 in each cell
     probability : (B,) of existence
-    density : (cells,) to read peaks and saddles from; the snapshot's by default
     """
-    field = snapshot.density if density is None else density
-    cells, posts, total = snapshot.space.partition, snapshot.posts, float(snapshot.totals.sum())
+    posts, density, neighbours = snapshot.posts, snapshot.density, snapshot.space.partition.neighbours
+    total = float(snapshot.totals.sum())
     mass = memberships @ snapshot.totals
     inside = np.flatnonzero(snapshot.cell >= 0)
     basins: list[Basin] = []
@@ -146,8 +143,6 @@ def describe(
             continue
         centre = own @ posts.x[inside] / own.sum()
         core = inside[memberships[b][snapshot.cell[inside]] >= 0.5]
-        apart = ((posts.x[core] - centre) ** 2).sum(axis=1)
-        nearest = core[np.argsort(apart, kind="stable")[:TOP_MEMBERS]]
         region = memberships[b] >= 0.5
         basins.append(
             Basin(
@@ -158,13 +153,32 @@ def describe(
                 mass=float(mass[b]),
                 share=float(mass[b]) / total,
                 posts=len(core),
-                peak=float(field[region].max(initial=0.0)),
-                saddle=highest_way_out(field, region, cells.neighbours),
+                peak=float(density[region].max(initial=0.0)),
+                saddle=highest_way_out(density, region, neighbours),
                 probability=float(probability[b]),
-                members=tuple(snapshot.rows[nearest].tolist()),
+                members=_nearest_to_peak(snapshot, core, region),
             )
         )
     return tuple(basins)
+
+
+def _nearest_to_peak(snapshot: Snapshot, core: NDArray[np.int64], region: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Rows (of all events) of the posts nearest to the densest cell of a region, one of each place.
+
+    The mean place of a region that is no ball can lie where hardly any post does. Of posts at one place, and among
+    places equally near, the one of most weight comes first.
+
+    Parameters
+    ----------
+    core : posts of the snapshot to choose from
+    """
+    if not len(core):
+        return ()
+    peak = snapshot.space.partition.centres[np.argmax(np.where(region, snapshot.density, -np.inf))]
+    apart = ((snapshot.posts.x[core] - peak) ** 2).sum(axis=1)
+    order = core[np.lexsort((snapshot.rows[core], -snapshot.posts.weight[core], apart))]
+    first_at_place = np.unique(snapshot.places.of_post[order], return_index=True)[1]
+    return tuple(snapshot.rows[order[np.sort(first_at_place)[:TOP_MEMBERS]]].tolist())
 
 
 def highest_way_out(density: Array, region: NDArray[np.bool_], neighbours: csr_array[Any]) -> float:

@@ -5,8 +5,8 @@ only the tops of basins, because what lies below the saddle to the next one is n
 many times, each time on a random half of the posts and with other settings, and a basin is what most of the clusterings
 contain:
 
-1. the posts fall into two random halves, and the replicates take turns between them; each draws half of its half, with
-   probability ∝ weight;
+1. the places of the posts (copies of a post at one place stay together) fall into two random halves, and the replicates
+   take turns between them; each draws half of its half, with probability ∝ weight;
 2. its clusters are the leaves of HDBSCAN's tree; the share of the posts that makes a cluster, and how many neighbours
    the density is measured with, are drawn anew for each replicate;
 3. each cluster is grown from its top over the microstates down to the noise: the minimum spanning forest of the density
@@ -18,8 +18,8 @@ contain:
    Where the peak is not higher beyond chance, the basin is joined to its neighbour over the pass, or dropped if the
    way leads through the noise.
 
-All of it happens on some hundreds of microstates: posts × posts is never held. scikit-learn's HDBSCAN is used: it is a
-dependency already, and of the two packages that are faster on 10⁵ posts neither is on the few thousand of a replicate.
+All of it happens on some hundreds of microstates: posts × posts is never held. HDBSCAN is scikit-learn's, which is a
+dependency already; others were not timed.
 In more than some six dimensions HDBSCAN finds the tops of few basins or none, and so does this finder.
 
 .. [1] Campello, Moulavi & Sander (2013), Density-based clustering based on hierarchical density estimates, PAKDD.
@@ -51,20 +51,17 @@ LEVEL = 0.05
 """Chance of any false basin in all windows of a world without basins."""
 
 FEWEST = 40
-"""Posts in a window below which no clustering is tried: a replicate would hold fewer than ten."""
+"""Places in a window below which no clustering is tried: a replicate would hold fewer than ten."""
 
 SAMPLE = 4_000
-"""Posts per replicate, at most: the tree of HDBSCAN takes time ∝ posts²."""
+"""Places per replicate, at most: the tree of HDBSCAN takes time ∝ places²."""
 
 CLUSTER_SHARE = (0.005, 0.02)
-"""Share of a replicate's posts that makes a cluster; each replicate draws from this range, evenly in the logarithm."""
+"""Share of a replicate's places that makes a cluster; each replicate draws from this range, evenly in the logarithm."""
 
 NEIGHBOURS = (0.15, 0.5)
-"""Posts that HDBSCAN measures its density with, in units of n^(4/(4 + d)), the rate at which the best number grows;
+"""Places that HDBSCAN measures its density with, in units of n^(4/(4 + d)), the rate at which the best number grows;
 drawn likewise."""
-
-PROBES = 100_000
-"""Uniform places that the volumes of microstates are measured with."""
 
 WIDTHS = 2.0 ** np.arange(0, 3, 0.5)
 """Widths of the kernel that compares two places, in bandwidths; the posts that chose the places choose among them."""
@@ -102,18 +99,18 @@ class ConsensusFinder(Finder):
         parts = [events.between(window).inside(box) for window in training]
         x = np.concatenate([part.x for part in parts])
         partition = Partition.around_landmarks(x, self.landmarks, box, rng)
-        volume = partition.totals(box.sample(PROBES, rng)) / PROBES
+        volume = partition.volumes(rng)
         return replace(self, space=Space(partition, predictive_bandwidth(parts, box, rng)), volume=volume)
 
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The basins of a window; none where nothing stands out from its surroundings beyond chance."""
-        posts = np.flatnonzero((snapshot.cell >= 0) & (snapshot.posts.weight > 0))
-        if len(posts) < FEWEST:
-            return Found((), f"{len(posts)} posts in the window; HDBSCAN needs at least {FEWEST}")
-        cells = np.unique(snapshot.cell[posts])
-        if len(cells) < 2:
+        places = snapshot.places
+        rows = np.flatnonzero((places.cell >= 0) & (places.weight > 0))
+        if len(np.unique(places.cell[rows])) == 1:
             return Found((), "all posts of the window lie in one microstate: there is nothing to tell apart")
-        halves = np.array_split(rng.permutation(posts), 2)
+        if len(rows) < FEWEST:
+            return Found((), f"posts at {len(rows)} places in the window; HDBSCAN needs at least {FEWEST}")
+        halves = np.array_split(rng.permutation(rows), 2)
         *sides, whole = Surface.of_halves(snapshot, halves, self._volume)
         labels = [self._regions(snapshot, halves[k % 2], sides[k % 2], rng) for k in range(max(2, self.replicates))]
         found = majority(labels, sides[0].totals + sides[1].totals)
@@ -125,7 +122,7 @@ class ConsensusFinder(Finder):
         if not held.any():
             return Found((), "no region stands out from its surroundings beyond chance")
         probability = found.any(axis=2).mean(axis=1)
-        return Found(describe(snapshot, memberships[held], probability[held], density=whole.density))
+        return Found(describe(snapshot, memberships[held], probability[held]))
 
     @property
     def _volume(self) -> Array:
@@ -138,7 +135,8 @@ class ConsensusFinder(Finder):
         from sklearn.cluster import HDBSCAN
 
         n = min(SAMPLE, max(len(seen) // 2, FEWEST // 4))
-        weight = snapshot.posts.weight[seen]
+        places = snapshot.places
+        weight = places.weight[seen]
         chosen = seen[np.sort(rng.choice(len(seen), n, replace=False, p=weight / weight.sum()))]
         smallest, neighbours = (np.exp(rng.uniform(*np.log(bounds))) for bounds in (CLUSTER_SHARE, NEIGHBOURS))
         d = snapshot.posts.d
@@ -148,9 +146,9 @@ class ConsensusFinder(Finder):
             cluster_selection_method="leaf",
             copy=True,
         )
-        label = clustering.fit(snapshot.posts.x[chosen]).labels_
+        label = clustering.fit(places.x[chosen]).labels_
         share = np.zeros((label.max() + 2, len(surface.density)))
-        np.add.at(share, (label, snapshot.cell[chosen]), 1.0)  # noise, −1, is counted in the last row
+        np.add.at(share, (label, places.cell[chosen]), 1.0)  # noise, −1, is counted in the last row
         tops = np.where(2 * share.max(axis=0) > share.sum(axis=0), share.argmax(axis=0), len(share) - 1)
         return surface.grown(np.where(tops == len(share) - 1, -1, tops))
 
@@ -159,7 +157,7 @@ class ConsensusFinder(Finder):
 
         Parameters
         ----------
-        halves, sides : rows of the posts of each half, and their surfaces
+        halves, sides : rows of the places of each half, and their surfaces
         found : (B, replicates, cells) regions; replicates take turns between the halves
         """
         bar = float(norm.isf(LEVEL / (self.windows * max(1, len(found)))))
@@ -212,39 +210,39 @@ def majority(labels: Sequence[Labels], mass: Array) -> Cells:
     return np.asarray(found[found.any(axis=2).mean(axis=1) > 0.5])
 
 
-def standing(snapshot: Snapshot, posts: Rows, peak: int, lowest: int, width: float) -> float:
+def standing(snapshot: Snapshot, rows: Rows, peak: int, lowest: int, width: float) -> float:
     """By how many standard errors the density at one microstate is above that at another.
 
-    Exact kernel sums at the two centres: standard normal over posts that had no say in choosing them, where the
+    Exact kernel sums at the two centres: standard normal over places that had no say in choosing them, where the
     density is the same.
 
     Parameters
     ----------
-    posts : rows of the snapshot's posts
+    rows : of the snapshot's places
     peak, lowest : microstates
     width : of the kernel, map units
     """
-    x, weight = snapshot.posts.x[posts], snapshot.posts.weight[posts]
+    x, weight = snapshot.places.x[rows], snapshot.places.weight[rows]
     ends = snapshot.space.partition.centres[[peak, lowest]]
     inside = snapshot.space.partition.box.kernel_mass(ends, width)
     kernel = np.exp(-0.5 * ((x[:, None] - ends) ** 2).sum(axis=2) / width**2) / inside
     return _standard_errors(weight * (kernel[:, 0] - kernel[:, 1]))
 
 
-def above(snapshot: Snapshot, posts: Rows, peak: int, side: Surface) -> float:
+def above(snapshot: Snapshot, rows: Rows, peak: int, side: Surface) -> float:
     """By how many standard errors the density at a microstate is above the mean of what another half calls noise.
 
     Parameters
     ----------
-    posts : rows of the snapshot's posts that had no say
+    rows : of the snapshot's places that had no say
     peak : microstate
-    side : surface of the other posts, which say where the noise is
+    side : surface of the other places, which say where the noise is
     """
-    space, x, weight = snapshot.space, snapshot.posts.x[posts], snapshot.posts.weight[posts]
+    space, x, weight = snapshot.space, snapshot.places.x[rows], snapshot.places.weight[rows]
     centre, h, box = space.partition.centres[[peak]], space.bandwidth, space.partition.box
     kernel = np.exp(-0.5 * ((x - centre) ** 2).sum(axis=1) / h**2) / (2 * np.pi * h**2) ** (box.d / 2)
     held = float(side.volume[~side.above_noise].sum())
-    noise = ~side.above_noise[snapshot.cell[posts]] / held if held > 0 else np.ones(len(x))
+    noise = ~side.above_noise[snapshot.places.cell[rows]] / held if held > 0 else np.ones(len(x))
     return _standard_errors(weight * (kernel / box.kernel_mass(centre, h) - noise / box.volume))
 
 
@@ -255,7 +253,7 @@ def height(snapshot: Snapshot, halves: Sequence[Rows], sides: Sequence[Surface],
 
     Parameters
     ----------
-    halves, sides : rows of the posts of each half, and their surfaces
+    halves, sides : rows of the places of each half, and their surfaces
     ways : the basin's way out as each half sees it
     """
     floor = over = 0.0

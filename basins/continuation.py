@@ -1,13 +1,20 @@
 """Will a basin go on, grow, last? Forecasts from what is known at the end of a window, and nothing later.
 
 A basin continues when half of its share of posts or more falls in its region in the next window too: a matter of where
-that window's own posts fall, whatever the tracking makes of them. Every forecast comes from a model fitted to examples whose outcome was
-known by then, is drawn towards the base rate as far as that helped before, and stands beside two baselines: the base
-rate, and persistence (a logistic curve in the last change of the region's share; the same size again).
+that window's own posts fall, whatever the tracking makes of them. Every forecast comes from a model fitted to examples
+whose outcome was known by then, is drawn towards the base rate as far as that helped before, and stands beside two
+baselines: the base rate, and persistence (a logistic curve in the last change of the region's share; the same size
+again).
+
+References
+----------
+.. [1] Lei, G'Sell, Rinaldo, Tibshirani & Wasserman (2018), Distribution-free predictive inference for regression.
+   Journal of the American Statistical Association 113. Algorithm 2.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +89,7 @@ class Predictions:
     ----------
     table : a row per basin and window from the first one predicted on, see :func:`predict`
     tuning : a row per target, family and hyperparameters: ``target``, ``model``, ``parameters`` (JSON), ``blend`` (best
-        weight beside the base rate), ``examples``, ``loss`` (log loss; for sizes absolute error of the log share) and
+        weight beside the base rate), ``examples``, ``loss`` (log loss; for sizes squared error of the share) and
         ``baseline`` (the base rate's, or that of the same size again), by forward chaining, and ``chosen``
     """
 
@@ -110,19 +117,19 @@ def examples(
     ``window``, ``basin``, ``track``, ``share`` of the window's own posts that fall in its region (of the last window
     that has any; posts that only linger by a half-life are not counted again), ``grain`` (share of one post); the
     features: ``age`` in windows, ``log_share``, ``change`` of the log share in its region since the window before and
-    ``change_before`` that one (0 where there is none), ``trend`` (log of its share in the second half of the window over the first), ``late`` (in
-    the last quarter over the rest), ``probability`` of existence, ``barrier`` (log of peak over saddle, at most
-    ``BARRIER_CAP``), ``log_mass``, ``speed`` of its centre (map units per day, 0 when new), number of ``basins``,
-    ``z_share`` among them; and the labels, NaN where unknown: ``next_share`` in its region, ``continues``, ``grows``
-    (to a larger share), ``lasts`` (its region is large in ``SPELL`` or more of the next ``AHEAD`` windows) and
-    ``sustained`` (the same, of fledglings only)
+    ``change_before`` that one (0 where there is none), ``trend`` (log of its share in the second half of the window
+    over the first), ``late`` (in the last quarter over the rest), ``probability`` of existence, ``barrier`` (log of
+    peak over saddle, at most ``BARRIER_CAP``), ``log_mass``, ``speed`` of its centre (map units per day, 0 when new),
+    number of ``basins``, ``z_share`` among them; and the labels, NaN where unknown: ``next_share`` in its region,
+    ``continues``, ``grows`` (to a larger share), ``lasts`` (its region is large in ``SPELL`` or more of the next
+    ``AHEAD`` windows) and ``sustained`` (the same, of fledglings only)
     """
     import pandas as pd
 
     labels = ("next_share", "continues", "grows", "lasts", "sustained")
     columns = ["window", "basin", "track", "share", "grain", *FEATURES, *labels]
     totals = np.array([s.own_totals / (s.own_totals.sum() or 1.0) for s in snapshots])
-    seen = totals.any(axis=1) if len(snapshots) else np.zeros(0, dtype=bool)
+    seen = np.array([s.own_totals.any() for s in snapshots], dtype=bool)
     first = found[: len(found) // 2 if training is None else training]
     early = [float(b.membership @ totals[k]) for k, basins in enumerate(first) if seen[k] for b in basins]
     large = float(np.quantile(early, LARGE)) if early else np.nan
@@ -279,30 +286,31 @@ def predict(
 def _sizes(
     table: pd.DataFrame, features: Array, window: NDArray[np.int64], models: Sequence[str], first: int, seed: int
 ) -> tuple[dict[str, Array], list[dict[str, Any]]]:
-    """Columns ``expected_share``, ``low`` and ``high``, from the log ratio of the next share to this one.
+    """Columns ``expected_share``, ``low`` and ``high``.
 
-    The interval is split conformal: quantiles of the errors that earlier forecasts turned out to have.
+    The change is expected as a multiple of the share, fitted and judged by squared errors of shares: an expectation.
+    The interval is split conformal [1]_: ranks of the errors, in shares of the share, that such forecasts had before.
     """
     share, following, grain = (table[name].to_numpy(dtype=float) for name in ("share", "next_share", "grain"))
-    ratio = np.log((following + grain) / (share + grain))
-    chain = Chain(features, ratio, window, 1, seed, binary=False)
+    scale = share + grain
+    chain = Chain(features, (following - share) / scale, window, 1, seed, weight=scale**2)
     choice, rows = chain.choose(models, first)
-    windows = range(int(window.max(initial=-1)) + 1)
-    expected, _ = chain.forecasts(choice, windows)
-    errors, spread = ratio - expected, np.full((len(table), 2), np.nan)
-    for t in windows[first:]:
-        known = errors[np.isfinite(errors) & (window + 1 <= t)]
-        if len(known) >= ENOUGH:
-            spread[window == t] = np.quantile(known, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    values = [expected, expected + spread[:, 0], expected + spread[:, 1]]
-    sizes = [np.clip((share + grain) * np.exp(value) - grain, 0, 1) for value in values]
+    windows = range(first, int(window.max(initial=-1)) + 1)
+    change, _ = chain.forecasts(choice, windows)
+    spread = np.full((len(table), 2), np.nan)
+    for t in windows:
+        errors = np.sort(chain.errors(choice, t))
+        if (n := len(errors)) >= ENOUGH:
+            below, above = math.floor((n + 1) * (1 - COVERAGE) / 2), math.ceil((n + 1) * (1 + COVERAGE) / 2)
+            spread[window == t] = min(errors[below - 1], 0.0), max(errors[above - 1], 0.0)
+    sizes = [np.clip(share + scale * value, 0, 1) for value in (change, *(change[:, None] + spread).T)]
     return dict(zip(("expected_share", "low", "high"), sizes, strict=True)), rows
 
 
 def coefficients(table: pd.DataFrame) -> pd.DataFrame:
     """What speaks for continuing, and how surely: a logistic regression of ``continues``, without penalty.
 
-    Standard errors are robust to rows of one track being alike (clustered by track).
+    Intervals are robust to rows of one track being alike (clustered by track).
 
     Parameters
     ----------
@@ -310,41 +318,34 @@ def coefficients(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    a row per feature and one of the intercept: ``feature``, ``estimate`` (change of the log odds per standard
-    deviation of the feature), ``error``, ``low``, ``high`` (95 %), ``p_value``, ``remark``: why a feature has no
-    estimate (NaN): it does not vary, it is a sum of the others, or the features part all that continued from all that
-    did not, so that coefficients without penalty are infinite
+    a row per feature and one of the intercept: ``feature``, ``coefficient`` (change of the log odds per standard
+    deviation of the feature) with its 95 % interval ``low`` to ``high``, ``p_value``. NaN where a feature does not vary
+    or is a sum of the others; in all rows where too few continued or did not, or the features part all that continued
+    from all that did not, so that coefficients without penalty are infinite
     """
     import pandas as pd
     from statsmodels.discrete.discrete_model import Logit
     from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
-    known = table[table["continues"].notna()]
+    known = table[table[["continues", *FEATURES]].notna().all(axis=1)]
     y, x = known["continues"].to_numpy(dtype=float), known[list(FEATURES)].to_numpy(dtype=float)
     out = pd.DataFrame({"feature": ["intercept", *FEATURES]})
-    out[["estimate", "error", "low", "high", "p_value"]] = np.nan
-    out["remark"] = ""
+    out[["coefficient", "low", "high", "p_value"]] = np.nan
     if len(y) < ENOUGH or min(y.sum(), len(y) - y.sum()) < OF_EACH:
-        return out.assign(remark="too few basins that continued, or that did not")
+        return out
     spread = x.std(axis=0)
     z = np.column_stack([np.ones(len(x)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)])
     used = _independent(z)
-    out.loc[~used, "remark"] = "does not vary, or is a sum of the others"
+    separated = (ConvergenceWarning, PerfectSeparationWarning, RuntimeWarning)
+    tracks = known["track"].to_numpy()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            warnings.simplefilter("error", PerfectSeparationWarning)
-            warnings.simplefilter("error", RuntimeWarning)
-            fit = Logit(y, z[:, used]).fit(disp=0, cov_type="cluster", cov_kwds={"groups": known["track"].to_numpy()})
-    except (
-        ConvergenceWarning,
-        PerfectSeparationError,
-        PerfectSeparationWarning,
-        RuntimeWarning,
-        np.linalg.LinAlgError,
-    ):
-        return out.assign(remark="no finite estimate: the features part what continued from what did not")
-    out.loc[used, "estimate"], out.loc[used, "error"], out.loc[used, "p_value"] = fit.params, fit.bse, fit.pvalues
+            for kind in separated:
+                warnings.simplefilter("error", kind)
+            fit = Logit(y, z[:, used]).fit(disp=0, cov_type="cluster", cov_kwds={"groups": tracks})
+    except (*separated, PerfectSeparationError, np.linalg.LinAlgError):
+        return out
+    out.loc[used, "coefficient"], out.loc[used, "p_value"] = fit.params, fit.pvalues
     out.loc[used, ["low", "high"]] = fit.conf_int()
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from stpp.domain import Array, Box
 from stpp.events import Events, Window
 from stpp.partition import Partition
 from stpp.tuning import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_WINDOWS = 2
 """Windows without which nothing can be followed: one to learn the space from, one to look at."""
@@ -74,7 +77,7 @@ def windows_of(span: Window, length: float, split: float | None = None) -> tuple
     n = math.floor(span.duration / length + 1e-9)
     if n < FEWEST_WINDOWS:
         raise ValueError(
-            f"{span.duration:.3g} days hold {n} windows of {length:g} days, and following basins needs "
+            f"{round(span.duration, 2):g} days hold {n} windows of {length:g} days, and following basins needs "
             f"{FEWEST_WINDOWS}: take a shorter --window or a longer time"
         )
     windows = tuple(Window(span.end - (n - k) * length, span.end - (n - k - 1) * length) for k in range(n))
@@ -175,10 +178,14 @@ def follow_basins(events: Events, plan: Plan, progress: Progress | None = None) 
     return Course(finder, tuple(snapshots), tuple(found), tracking)
 
 
-def predicted(course: Course, plan: Plan, **how: Any) -> Predictions:
-    """Forecasts of continuation, size and growth from the end of training on."""
-    table = examples(course.snapshots, course.basins, course.tracking, plan.training)
-    return predict(table, plan.training - 1, seed=plan.seed, **how)
+def cases(course: Course, plan: Plan) -> pd.DataFrame:
+    """What was known of every basin at the end of its window, and what came next."""
+    return examples(course.snapshots, course.basins, course.tracking, plan.training)
+
+
+def predicted(known: pd.DataFrame, plan: Plan, **how: Any) -> Predictions:
+    """Forecasts of continuation, size and growth of those :func:`cases`, from the end of training on."""
+    return predict(known, plan.training - 1, seed=plan.seed, **how)
 
 
 def regions_before(
@@ -210,7 +217,7 @@ def regions_before(
     n = max(1, math.floor((at - past.t[0]) / window))
     windows = [Window(at - (k + 1) * window, at - k * window) for k in reversed(range(n))]
     rng = np.random.default_rng(seed)
-    fitted = finder.fit(past, windows, box, rng)
+    fitted = replace(finder, replicates=0).fit(past, windows, box, rng)  # only where they are matters
     space, spot = fitted.fixed, np.asarray(place, dtype=float)
     found = fitted.find(space.see(past, windows[-1]), rng).basins
     regions = [basin.membership for basin in found]

@@ -41,6 +41,7 @@ class DriftDiffusion:
     growth : (cells,) r, relative growth as it moves, per day
     diffusion : D, map units² per day
     time : end of the last window; nothing from then on was looked at
+    shrinkage : prior standard deviation of v that was chosen, in bandwidths per window; 0: no drift
     """
 
     grid: Grid
@@ -49,6 +50,7 @@ class DriftDiffusion:
     growth: Array
     diffusion: float
     time: float
+    shrinkage: float = 0.0
 
     @property
     def drift(self) -> Array:
@@ -117,21 +119,6 @@ class DriftDiffusion:
                 break
             rate = new
         return new
-
-    def mean_exit_time(self, membership: Array) -> Array:
-        """(cells,) mean days until mass leaves the cells of membership ½ or more; 0 outside, inf if that is the box.
-
-        Raises
-        ------
-        ValueError
-            if no cell is a member
-        """
-        inside = _inside(membership)
-        out = np.zeros(self.grid.cells)
-        if inside.all():
-            return np.full(self.grid.cells, np.inf)
-        out[inside] = splu(csc_array(-self.generator[inside][:, inside])).solve(np.ones(int(inside.sum())))
-        return out
 
     def ahead(self, share: Array, days: float) -> Array:
         """(cells,) where the mass (cells,) of now is after some days of drift and diffusion; its sum stays."""

@@ -1,9 +1,10 @@
 """Forward chaining: every forecast from a model fitted to outcomes that were known by then, and so is every choice.
 
 Choices are made on few outcomes, so they are made with reserve: the default stands unless another would have been
-better by more than one standard error. So it is with hyperparameters, and with how far a forecast is drawn towards the
-base rate, logit p = logit base + λ (logit model − logit base) with λ = 1 by default (for sizes, where the base is no
-change, λ · model). Where too few outcomes are known a forecast is the base rate itself.
+better by more than one standard error. So it is with hyperparameters, and with how far a probability is drawn towards
+the base rate, logit p = logit base + λ (logit model − logit base) with λ = 1 by default. A size is λ · model away from
+no change, with λ = 0 by default: the model has to earn its place beside persistence. Where too few outcomes are known a
+forecast is the base rate, or no change, itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ENOUGH, OF_EACH = 20, 3
 """Known outcomes, and outcomes of either kind, below which a forecast is the base rate."""
 
 BLENDS = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Weights λ of the model that are tried, the default first; 0 is the base rate."""
+"""Weights λ of the model that are tried, the default for probabilities first; 0 is the base rate."""
 
 DOUBT = 5
 """Outcomes that would have been the other way, added to those known: no probability is nearer to 0 or 1."""
@@ -50,11 +51,12 @@ class Chain:
     Parameters
     ----------
     features : (n, F), known at the end of each example's window
-    outcome : (n,) 0 or 1, or any number if not ``binary``; NaN where unknown
+    outcome : (n,) 0 or 1, or a change of any size if not ``binary``; NaN where unknown
     window : (n,) index
     lag : windows after which an outcome is known
     seed : of the boosted trees
-    binary : forecast a probability; else a number that is 0 if nothing changes
+    weight : (n,) of the squared errors by which forecasts of a change are judged; None: outcomes are 0 or 1, their
+        forecasts are probabilities, and are judged by log loss
     """
 
     features: Array
@@ -62,8 +64,13 @@ class Chain:
     window: NDArray[np.int64]
     lag: int
     seed: int
-    binary: bool = True
+    weight: Array | None = None
     _fits: dict[tuple[str, str, int], Array] = field(default_factory=dict, repr=False)
+
+    @property
+    def binary(self) -> bool:
+        """Whether a probability is forecast."""
+        return self.weight is None
 
     def forecasts(self, choice: Choice, windows: Sequence[int]) -> tuple[Array, NDArray[np.object_]]:
         """(n,) forecasts made at the end of each of the windows, NaN in others; (n,) why one is the base rate."""
@@ -71,9 +78,20 @@ class Chain:
         out = np.full(len(self.outcome), np.nan)
         for t in windows:
             here, past = self.window == t, self._known(t) & np.isfinite(model)
-            blends = self._blended_losses(base, model, past)
-            out[here] = self._blend(base[here], model[here], BLENDS[_better(blends)])
+            blend, _ = self._best_blend(base, model, past)
+            out[here] = self._blend(base[here], model[here], blend)
         return out, why
+
+    def errors(self, choice: Choice, t: int) -> Array:
+        """Outcomes known at the end of window t, less forecasts as they would then have been made for them.
+
+        They come from the models of their own time, with the weight that the model has at t.
+        """
+        base, model, _ = self._raw(choice, range(t + 1))
+        past = self._known(t) & np.isfinite(model)
+        blend, _ = self._best_blend(base, model, past)
+        past = past if blend else self._known(t)
+        return np.asarray(self.outcome[past] - self._blend(base[past], model[past], blend))
 
     def base_rates(self, windows: Iterable[int]) -> Array:
         """(n,) share of 1 among outcomes known by then (with one of each kind added); 0 if not ``binary``."""
@@ -86,9 +104,9 @@ class Chain:
     def choose(self, families: Sequence[str], until: int) -> tuple[Choice, list[dict[str, Any]]]:
         """The best of the models by the end of window ``until``: the first unless another is better for sure.
 
-        Loss is log loss, or the absolute error if not ``binary``. Also a row per candidate of how each did: ``model``,
-        ``parameters``, ``blend`` (its best), ``examples``, ``loss``, ``baseline`` (of the base rate on the same
-        examples) and ``chosen``.
+        Loss is log loss, or the weighted squared error if not ``binary``. Also a row per candidate of how each did:
+        ``model``, ``parameters``, ``blend`` (its best), ``examples``, ``loss``, ``baseline`` (of the base rate on the
+        same examples) and ``chosen``.
         """
         choices = [Choice(family, parameters) for family in families for parameters in GRIDS[family]]
         rows: list[dict[str, Any]] = []
@@ -96,11 +114,11 @@ class Chain:
         for choice in choices:
             base, model, _ = self._raw(choice, range(until - self.lag + 1))
             past = self._known(until) & np.isfinite(model)
-            blends = self._blended_losses(base, model, past)
-            best = _better(blends)
-            losses.append(blends[best])
-            row = {"model": choice.family, "parameters": json.dumps(choice.parameters), "blend": BLENDS[best]}
-            row |= {"examples": int(past.sum()), "loss": _mean(blends[best]), "baseline": _mean(blends[-1])}
+            blend, loss = self._best_blend(base, model, past)
+            losses.append(loss)
+            row = {"model": choice.family, "parameters": json.dumps(choice.parameters), "blend": blend}
+            baseline = _mean(self._losses(base, model, past, 0.0))
+            row |= {"examples": int(past.sum()), "loss": _mean(loss), "baseline": baseline}
             rows.append(row | {"chosen": False})
         chosen = _better(losses)
         rows[chosen]["chosen"] = True
@@ -138,14 +156,16 @@ class Chain:
 
         scale = StandardScaler().fit(self.features[known])
         x, new = scale.transform(self.features[known]), scale.transform(self.features[here])
+        weight = np.ones(known.sum()) if self.weight is None else self.weight[known]
         if choice.family == "boosting":
             options: dict[str, Any] = {**choice.parameters, "random_state": self.seed, "subsample": 0.7}
             trees = GradientBoostingClassifier(**options) if self.binary else GradientBoostingRegressor(**options)
-            fit = trees.fit(x, self.outcome[known])
+            fit = trees.fit(x, self.outcome[known], sample_weight=weight)
         elif self.binary:
             fit = LogisticRegression(C=choice.parameters["C"], max_iter=500).fit(x, self.outcome[known])
         else:
-            fit = Ridge(alpha=1 / choice.parameters["C"]).fit(x, self.outcome[known])
+            penalty = float(np.mean(weight)) / choice.parameters["C"]
+            fit = Ridge(alpha=penalty).fit(x, self.outcome[known], sample_weight=weight)
         if not self.binary:
             return np.asarray(fit.predict(new))
         surest = DOUBT / (known.sum() + 2 * DOUBT)
@@ -157,10 +177,18 @@ class Chain:
             return np.asarray(base + blend * (mix - base))
         return np.asarray(expit((1 - blend) * logit(base) + blend * logit(mix)))
 
-    def _blended_losses(self, base: Array, model: Array, past: NDArray[np.bool_]) -> list[Array]:
-        """Losses of the past forecasts with each of ``BLENDS``."""
-        y, mixes = self.outcome[past], [self._blend(base[past], model[past], blend) for blend in BLENDS]
-        return [np.asarray(-xlogy(y, p) - xlogy(1 - y, 1 - p) if self.binary else np.abs(p - y)) for p in mixes]
+    def _best_blend(self, base: Array, model: Array, past: NDArray[np.bool_]) -> tuple[float, Array]:
+        """The weight of the model for which past forecasts were best, and the losses that they then had."""
+        blends = BLENDS if self.binary else BLENDS[::-1]
+        losses = [self._losses(base, model, past, blend) for blend in blends]
+        best = _better(losses)
+        return blends[best], losses[best]
+
+    def _losses(self, base: Array, model: Array, past: NDArray[np.bool_], blend: float) -> Array:
+        y, forecast = self.outcome[past], self._blend(base[past], model[past], blend)
+        if self.weight is not None:
+            return np.asarray(self.weight[past] * (forecast - y) ** 2)
+        return np.asarray(-xlogy(y, forecast) - xlogy(1 - y, 1 - forecast))
 
 
 def _better(losses: Sequence[Array]) -> int:

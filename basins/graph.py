@@ -138,7 +138,8 @@ def checked_transition(transition: csr_array[Any] | Array) -> csr_array[Any]:
 def walk(snapshot: Snapshot, *, neighbours: int = 15) -> Walk:
     """The reversible walk over the cells along the neighbourhoods of a snapshot's posts.
 
-    Posts i and j, one among the nearest neighbours of the other, are joined with
+    Copies of a post at one place count as one post of their whole weight, at their mean time: else they would be each
+    other's neighbours, and nobody's else. Posts i and j, one among the nearest neighbours of the other, are joined with
 
         exp(−|x_i − x_j|²/(2 s_i s_j)) · exp(−|t_i − t_j|/T) · √(w_i w_j),
 
@@ -162,23 +163,22 @@ def walk(snapshot: Snapshot, *, neighbours: int = 15) -> Walk:
     """
     if neighbours < 1:
         raise ValueError(f"a walk needs at least 1 neighbour of each post; got {neighbours}")
-    posts, cells = snapshot.posts, snapshot.space.partition
-    heard = np.flatnonzero((posts.weight > 0) & (snapshot.cell >= 0))
-    x, t, root, cell = posts.x[heard], posts.t[heard], np.sqrt(posts.weight[heard]), snapshot.cell[heard]
+    posts, cells, places, days = snapshot.posts, snapshot.space.partition, snapshot.places, snapshot.window.duration
     flows = csr_array((len(cells), len(cells)))
+    heard = np.flatnonzero((places.weight > 0) & (places.cell >= 0))
     if len(heard) > 1:
-        index, distance = nearest_neighbours(x, min(neighbours, len(heard) - 1))
-        one, other = np.repeat(np.arange(len(x)), index.shape[1]), index.ravel()
+        index, distance = nearest_neighbours(places.x[heard], min(neighbours, len(heard) - 1))
+        one, other = np.repeat(heard, index.shape[1]), heard[index.ravel()]
         scale = _scales(distance)
-        apart = distance.ravel() ** 2 / (2 * scale[one] * scale[other])
-        flows = flows + _between(cells, cell, one, other, np.exp(-apart), t, root, snapshot.window.duration)
+        near = np.exp(-(distance**2) / (2 * scale[:, None] * scale[index])).ravel()
+        total = np.bincount(places.of_post, posts.weight * posts.t, len(places))
+        t = np.divide(total, places.weight, out=np.zeros(len(places)), where=places.weight > 0)
+        flows = flows + _between(cells, places.cell, one, other, near, t, places.weight, days)
     if posts.parent is not None:
-        parent = posts.parent[heard]
-        row = np.full(len(posts) + 1, -1)  # the last slot answers for parent −1
-        row[heard] = np.arange(len(heard))
-        reply = np.flatnonzero(row[parent] >= 0)
-        joined = (reply, row[parent[reply]], np.ones(len(reply)))
-        flows = flows + _between(cells, cell, *joined, t, root, snapshot.window.duration)
+        counts = np.append((posts.weight > 0) & (snapshot.cell >= 0), False)  # the last slot answers for parent −1
+        reply = np.flatnonzero(counts[:-1] & counts[posts.parent])
+        joined = (reply, posts.parent[reply], np.ones(len(reply)))
+        flows = flows + _between(cells, snapshot.cell, *joined, posts.t, posts.weight, days)
     alone = snapshot.totals * (np.asarray(flows.sum(axis=1)).ravel() == 0)  # posts that nothing is joined to stay
     return Walk.of_flows(csr_array(flows + flows.T + diags_array(alone)))
 
@@ -198,11 +198,11 @@ def _between(
     other: NDArray[np.int64],
     kernel: Array,
     t: Array,
-    root: Array,
+    weight: Array,
     duration: float,
 ) -> csr_array[Any]:
-    """(cells, cells) sum of the weights of edges between posts ``one`` and ``other``."""
-    weight = kernel * np.exp(-np.abs(t[one] - t[other]) / duration) * root[one] * root[other]
+    """(cells, cells) sum of the weights of edges between posts (or places) ``one`` and ``other``."""
+    weight = kernel * np.exp(-np.abs(t[one] - t[other]) / duration) * np.sqrt(weight[one] * weight[other])
     return csr_array(coo_array((weight, (cell[one], cell[other])), shape=(len(cells), len(cells))))
 
 
@@ -211,7 +211,8 @@ def nearest_neighbours(x: Array, k: int) -> tuple[NDArray[np.int64], Array]:
 
     Exact in up to ``TREE_DIMENSIONS`` dimensions and for up to ``CANDIDATES`` places. Else inverted lists: each place
     belongs to the nearest of ``LISTS`` places, and the lists nearest to its own are searched until they hold
-    ``CANDIDATES`` places. 94 % or more of the neighbours are found (measured on 10⁵ places in 16 dimensions).
+    ``CANDIDATES`` places. Of the neighbours of 10⁵ places in 16 dimensions, 96 % are found where the places lie in
+    blobs, and 91 % where they lie evenly.
 
     Parameters
     ----------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from basins import make_finder
+from basins.consensus import ConsensusFinder
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.models.basins import BasinRates
@@ -43,7 +44,10 @@ class FoundRates(BasinRates):
         rng = np.random.default_rng(self.seed)
         past = events.before(window.end)
         self.training_events(past, window)
-        finder = make_finder(self.method, self.domain.d).fit(past, [window], self.domain, rng)
+        finder = make_finder(self.method, self.domain.d)
+        if not isinstance(finder, ConsensusFinder):  # whose basins are made of its replicates
+            finder = replace(finder, replicates=0)  # probabilities of existence are not needed
+        finder = finder.fit(past, [window], self.domain, rng)
         cells = finder.fixed.partition
         found = finder.find(finder.fixed.see(past, window), rng).basins
         membership = np.array([basin.membership for basin in found]) if found else np.ones((1, len(cells)))

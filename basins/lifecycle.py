@@ -13,7 +13,8 @@ from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from basins.pictures import colours, ink, spread_out
+from basins.colours import colours, ink
+from basins.labels import stack
 from basins.tracking import Track
 from basins.verdict import current_forecasts
 from stpp.domain import Array
@@ -57,7 +58,7 @@ def draw_lifecycle(analysis: Analysis, events: Events) -> Figure:
             _draw_kin(ax, track, spans, shades[track.id])
         ends = _draw_expected(ax, expected, spans, n - 1, shades)
         _set_axes(ax, analysis, events, bool(expected))
-        _name(ax, analysis, spans, ends)
+        _name(ax, analysis, spans, ends, shades)
     return figure
 
 
@@ -195,7 +196,9 @@ def _set_axes(ax: Axes, analysis: Analysis, events: Events, forecast: bool) -> N
         ax.text(n, 1.0, "next", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize="small")
 
 
-def _name(ax: Axes, analysis: Analysis, spans: dict[tuple[int, int], Span], ends: dict[int, Span]) -> None:
+def _name(
+    ax: Axes, analysis: Analysis, spans: dict[tuple[int, int], Span], ends: dict[int, Span], shades: dict[int, str]
+) -> None:
     """Names beside the bands that live, and inside the others where they fit; else their numbers."""
     living, (left, right) = [], ax.get_xlim()
     figure = ax.get_figure(root=True)
@@ -204,18 +207,21 @@ def _name(ax: Axes, analysis: Analysis, spans: dict[tuple[int, int], Span], ends
     for track in analysis.tracking.tracks:
         name = plain(f"{track.id} {shorten(analysis.names[track.id].text, 36, placeholder=' …')}")
         if track.id in ends:
-            y, shade = sum(ends[track.id]) / 2, colours(analysis.tracking)[track.id]
+            y, shade = sum(ends[track.id]) / 2, shades[track.id]
             living.append(ax.text(right, y, name, color=ink(shade), ha="left", va="center", fontsize="small"))
             continue
         own = {k: spans[k, track.id] for k, _ in track.basins}
-        for text in (name, f"{track.id}"):
-            k, low, high = _roomiest(own, len(text) * character / 2)
-            if high - low > 0.04 * ax.get_ylim()[1]:
+        rooms = {text: _roomiest(own, len(text) * character / 2) for text in (name, f"{track.id}")}
+        rooms[f"{track.id} "] = _roomiest(own, 0)  # over the edges of a tall band rather than not at all
+        for (text, (k, low, high)), least in zip(rooms.items(), (0.04, 0.04, 0.3), strict=True):
+            if high - low > least * ax.get_ylim()[1]:
                 halo = [withStroke(linewidth=2.5, foreground="white")]
                 middle = (low + high) / 2
-                ax.text(k, middle, text, ha="center", va="center", fontsize="small", path_effects=halo, zorder=6)
+                ax.text(
+                    k, middle, text.strip(), ha="center", va="center", fontsize="small", path_effects=halo, zorder=6
+                )
                 break
-    spread_out(living, ax, inside=False)
+    stack(living, ax)
 
 
 def _roomiest(own: dict[int, Span], reach: float) -> tuple[int, float, float]:

@@ -37,8 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from basins.basin import Basin, Finder, Found, describe
-from basins.density import Chance, MergeTree, choose_bandwidth, noise_level
+from basins.density import Chance, choose_bandwidth, known_regions
 from basins.diffusion import EPSILON, DriftDiffusion
+from basins.noise import noise_level
+from basins.persistence import MergeTree
 from basins.space import Snapshot, Space
 from stpp.blas import one_blas_thread
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
@@ -118,7 +120,7 @@ class _Past:
         grid = _grid(seen[0].space)
         # All with the same mass: the share of the posts moves, not their number.
         frames = np.stack([snapshot.density.reshape(grid.shape) for snapshot in seen]) * mean * grid.cell_volume
-        weight = np.concatenate([snapshot.posts.weight for snapshot in seen])
+        weight = np.concatenate([snapshot.places.weight for snapshot in seen])  # copies move as one
         days = (seen[-1].window.end - seen[0].window.end) / (len(seen) - 1) if len(seen) > 1 else 0.0
         return cls(seen[-1], frames, days, float(weight @ weight / weight.sum()))
 
@@ -155,7 +157,7 @@ class _Past:
             flow = self.flow(max(shrinkage, min(s for s in SHRINKAGES if s > 0)))
             growth = flow.growth.ravel()
             velocity = flow.velocity.reshape(grid.box.d, -1) if shrinkage > 0 else velocity
-        return DriftDiffusion(grid, density, velocity, growth, diffusion, self.last.window.end)
+        return DriftDiffusion(grid, density, velocity, growth, diffusion, self.last.window.end, shrinkage)
 
     def score(self, diffusion: float, shrinkage: float, new: Snapshot) -> float:
         """Mean log density of the next window's posts, as predicted from here."""
@@ -210,13 +212,13 @@ def growth_probability(
     if not basins:
         return np.empty(0)
     memberships = np.array([basin.membership for basin in basins])
-    past, shrinkage = _Past.of(seen), float(fitted.velocity.any())
+    past = _Past.of(seen)
     now = memberships @ seen[-1].totals / seen[-1].totals.sum()
     posts = float(seen[-1].totals.sum()) / past.dispersion  # as many independent posts as the weights amount to
     grown = np.zeros(len(basins))
     for _ in range(simulations):
         frames = np.stack([_redrawn(snapshot, mass, rng) for snapshot, mass in zip(seen, past.frames, strict=True)])
-        field = replace(past, frames=frames).field(fitted.diffusion, shrinkage)
+        field = replace(past, frames=frames).field(fitted.diffusion, fitted.shrinkage)
         last = frames[-1].ravel()
         ahead = replace(field, density=fitted.density).ahead(last, horizon) * np.exp(field.growth * horizon)
         # Relative to the smoothed density of now: smoothing alone carries mass out of every region.
@@ -268,11 +270,8 @@ class LyapunovFinder(Finder):
         space = Space(partition, choose_bandwidth(events, training, partition, rng))
         seen = [snapshot for window in training if (snapshot := space.see(events, window)).totals.sum() > 0]
         diffusion = estimate(seen).diffusion if len(seen) > 1 else space.bandwidth**2 / (2 * training[-1].duration)
-        fitted = replace(self, space=space, diffusion=diffusion)
-        whole = space.see(events, Window(training[0].start, training[-1].end))
-        together = replace(fitted, known=None, replicates=0, windows=1).find(whole, rng).basins
-        regions = np.array([basin.region for basin in together], dtype=bool).reshape(-1, len(partition))
-        return replace(fitted, known=regions)
+        fitted = replace(self, space=space, diffusion=diffusion, known=None)
+        return replace(fitted, known=known_regions(fitted, events, training, rng))
 
     @one_blas_thread
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
@@ -287,7 +286,7 @@ class LyapunovFinder(Finder):
         alive = cuts.survivors(tree)
         if not alive.any():
             return Found((), f"no basin of attraction is deeper than chance; {remark}")
-        noise = noise_level(snapshot, rng)
+        noise = noise_level(snapshot, self.fixed.density, self.fixed.partition.volumes(rng), rng)
         owner = tree.basins(alive, ground=math.sqrt(2 * noise))
         share = np.maximum(0.0, 1 - noise / np.maximum(snapshot.density, EPSILON))
         attractors = np.flatnonzero(alive)

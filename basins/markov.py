@@ -26,21 +26,18 @@ from scipy.spatial import cKDTree
 from scipy.stats import poisson
 
 from basins.basin import Finder, Found, describe
+from basins.conductance import ConductanceTest, least_conductance
 from basins.graph import Walk, checked_transition, flow_walk, walk
-from basins.hold import Hold, least_conductance
-from basins.relief import Relief
+from basins.prominence import ProminenceTest
 from basins.scan import Labels, scan_markov_times
-from basins.space import Snapshot, Space
+from basins.space import Snapshot, Space, distinct_places
 from stpp.blas import one_blas_thread
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box
 from stpp.events import Events, Window
 from stpp.partition import Partition
 
 POSTS_PER_CELL, FEWEST_CELLS = 10, 50
-"""Posts of a training window per cell, and the least number of cells."""
-
-PLACES = 200_000
-"""Random places that the cells' volumes are measured with."""
+"""Places of posts of a training window per cell, and the least number of cells."""
 
 SMOOTHING = 1.4
 """Bandwidth, in distances between a cell and the nearest other one."""
@@ -170,17 +167,6 @@ def eigenvalues(walk: Walk, k: int) -> NDArray[np.complex128]:
     return np.asarray(values[np.argsort(-np.abs(values), kind="stable")][:k])
 
 
-def timescales(walk: Walk, k: int) -> Array:
-    """(k,) the slowest relaxation times, in steps, −1/ln|μ| for the eigenvalues after the first; fewer if there are.
-
-    inf for each further part of the walk that cannot be left.
-    """
-    modulus = np.minimum(np.abs(eigenvalues(walk, k + 1))[1:], 1.0)
-    with np.errstate(divide="ignore"):
-        slow = -1 / np.log(modulus)
-    return np.asarray(np.where(modulus > 1 - 1e-12, math.inf, slow))
-
-
 def spectral_gap(walk: Walk) -> float:
     """1 − |μ₂|: how fast the walk forgets where it was; 0 where a part cannot be left, NaN where nothing moves."""
     values = eigenvalues(walk, 2)
@@ -236,7 +222,7 @@ class MarkovFinder(Finder):
     transitions : what the walk follows: ``graph``, from post to neighbouring post and from post to reply, or ``flow``,
         the transport of density from the first to the second half of the window, there and back
     neighbours : of each post, that the walk on the graph may step to
-    landmarks : cells, at most; a tenth of the posts of a training window if that is less
+    landmarks : cells, at most; a tenth of the places of its posts in a training window if that is less
     times, seeds : Markov times, and runs of Louvain's algorithm at each
     basins : number of basins to look for, by PCCA+; None: the robust scale of the Markov times says how many
     volume : (cells,) share of the box, fixed by :meth:`fit`
@@ -271,16 +257,14 @@ class MarkovFinder(Finder):
             if no post of the training windows lies in the box
         """
         whole = events.between(Window(training[0].start, training[-1].end)).inside(box)
-        per_window = [int(np.diff(np.searchsorted(whole.t, (w.start, w.end)))[0]) for w in training]
+        per_window = [len(distinct_places(whole.between(window).x, box)[0]) for window in training]
         n = int(np.clip(np.median(per_window) / POSTS_PER_CELL, FEWEST_CELLS, self.landmarks))
-        partition = Partition.around_landmarks(whole.x, n, box, rng)
+        partition = Partition.around_landmarks(whole.x[distinct_places(whole.x, box)[0]], n, box, rng)
         space = Space(partition, SMOOTHING * _spacing(partition, whole.x))
-        places = rng.uniform(box.low, box.high, size=(PLACES, box.d))
-        volume = partition.totals(places) + 0.5  # so that no cell is without
         least = None
         if box.d > MAX_GRID_DIMENSIONS:
             least = least_conductance(box, max(2, int(np.median(per_window))), n, self.neighbours, rng)
-        return replace(self, space=space, volume=volume / volume.sum(), least=least)
+        return replace(self, space=space, volume=partition.volumes(rng), least=least)
 
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The parts of the walk at its most robust scale, less those that stand out of their passes by chance.
@@ -294,11 +278,11 @@ class MarkovFinder(Finder):
         around = self._walk(snapshot)
         if not around.visited.any():
             return Found((), "half of the window has no posts, so nothing can be said about flow")
-        judge: Relief | Hold
+        judge: ProminenceTest | ConductanceTest
         if self.least is None:
-            judge = Relief.of(snapshot, self.volume, self.windows, rng)
+            judge = ProminenceTest.of(snapshot, self.volume, self.windows, rng)
         else:
-            judge = Hold.of(snapshot, around, self.volume, self.least, rng)
+            judge = ConductanceTest.of(snapshot, around, self.volume, self.least, rng)
         candidates = self._candidates(around, judge, rng)
         labels = judge.standing(candidates[0], snapshot.totals)
         count = int(labels.max()) + 1
@@ -325,7 +309,9 @@ class MarkovFinder(Finder):
         flows = flow_walk(*parts).flows
         return Walk.of_flows(csr_array(flows + flows.T))
 
-    def _candidates(self, around: Walk, judge: Relief | Hold, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _candidates(
+        self, around: Walk, judge: ProminenceTest | ConductanceTest, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
         """(seeds, cells) partitions: PCCA+ if a number is asked for, else those of the most telling robust scale.
 
         That is the one with the most parts that stand out; among several such, the least fragile.

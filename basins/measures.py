@@ -48,7 +48,8 @@ DAYS = 7.0
 """In a week."""
 
 MEASURES: dict[str, str] = {
-    "conductance": "share of the random walk in the region that leaves it in one step; low = hard to leave",
+    "conductance": "chance that a step of the random walk leaves the region (enters it, if it holds more than half of "
+    "all); low = hard to leave",
     "escape_time": "steps of the random walk until it first leaves the region, from a typical place in it",
     "markov_stability": f"chance to be in the region now and {MARKOV_TIME:g} steps later, less that of pure chance",
     "spectral_gap": "how fast the walk, kept within the region, forgets where it was; near 0 = rather two basins",
@@ -59,7 +60,7 @@ MEASURES: dict[str, str] = {
     "inward_fraction": "of replies from or into the region, those nearer its centre than the post they answer; "
     "0.5 = no pull",
     "circularity": "1 = its posts lie round their centre, 0 = on a line",
-    "lyapunov_probability": "chance, over simulations, that the density near its centre is higher a window later",
+    "lyapunov_probability": "chance, over simulations of drift and diffusion, that its share is larger a window later",
 }
 """Measure → what it says. Those with intervals have columns ``…_low`` and ``…_high`` beside them."""
 
@@ -88,8 +89,8 @@ def measure(
     table = pd.DataFrame(rows, columns=["basin", "mass", "share", *_columns()])
     if not basins:
         return table
-    memberships = np.stack([basin.membership for basin in basins])
-    table["markov_stability"] = markov_stability(walk, memberships, MARKOV_TIME)
+    regions = np.stack([basin.region for basin in basins]).astype(float)
+    table["markov_stability"] = markov_stability(walk, regions, MARKOV_TIME)
     _add_drift(table, [*past, snapshot], basins, rng)
     branching = excitation(snapshot, basins).set_index("basin").reindex(table["basin"])
     for column in (name for name in table.columns if name.startswith("branching_")):
@@ -106,7 +107,7 @@ def _row(snapshot: Snapshot, basin: Basin, walk: Walk) -> dict[str, Any]:
     """The measures that need one basin only; the others are NaN for now."""
     inward, low, high = inward_fraction(snapshot, basin)
     return {"basin": basin.id, "mass": basin.mass, "share": basin.share} | {
-        "conductance": float(conductance(walk, basin.membership)),
+        "conductance": float(conductance(walk, basin.region)),
         "escape_time": escape_time(walk, basin.region),
         "spectral_gap": cohesion(walk, basin.region),
         "barrier": barrier(basin),
@@ -127,16 +128,20 @@ def _add_drift(
     coarse = Partition.of_grid(Grid(cells.box, tuple(min(n, COARSE[cells.box.d]) for n in cells.grid.shape)))
     space = Space(coarse, windows[-1].space.bandwidth)
     recent = [replace(window, space=space) for window in windows[-RECENT:]]
-    where = cells.index(coarse.centres)
-    regions = [replace(basin, membership=basin.membership[where]) for basin in basins]
+    into = coarse.index(cells.centres)
+    regions = []
+    for basin in basins:  # a coarse cell belongs to a basin if any fine one in it does, so that small ones stay
+        membership = np.zeros(len(coarse))
+        np.maximum.at(membership, into, basin.membership)
+        regions.append(replace(basin, membership=membership))
     try:
         flow = estimate(recent)
-        table["escape_rate"] = [flow.escape_rate(basin.membership) for basin in regions]
-        table["lyapunov_probability"] = growth_probability(
-            flow, recent, regions, horizon=windows[-1].window.duration, simulations=SIMULATIONS, rng=rng
-        )
-    except ValueError:  # windows too empty to say how density moves, or a basin smaller than a coarse cell
+    except ValueError:  # windows too empty to say how density moves
         return
+    table["escape_rate"] = [flow.escape_rate(b.membership) if b.region.any() else math.nan for b in regions]
+    horizon = windows[-1].window.duration
+    grows = growth_probability(flow, recent, regions, horizon=horizon, simulations=SIMULATIONS, rng=rng)
+    table["lyapunov_probability"] = grows
 
 
 # -- measures of one region ---------------------------------------------------------------------------------------

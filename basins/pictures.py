@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from basins.basin import Basin
+from basins.colours import COLOURS, colours, ink
+from basins.labels import spread_out
 from basins.space import Snapshot
-from basins.tracking import Tracking
-from basins.verdict import in_percent
+from basins.verdict import counted, in_percent, when
 from stpp.domain import Array, Grid, relative_density
 from stpp.events import Events
 from stpp.plotting import (
@@ -32,12 +33,8 @@ from stpp.plotting import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
     from basins.analysis import Analysis
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A51A3", "#7F4F24")
-"""Of tracks (Okabe & Ito 2008, and two more); what tells them apart for certain is their number."""
 
 DOTS = 1_500
 """Posts drawn on a map."""
@@ -53,32 +50,6 @@ ENOUGH = 20
 
 BINS = 5
 """Of the calibration picture, with equally many forecasts each."""
-
-
-def colours(tracking: Tracking) -> dict[int, str]:
-    """Track → its colour, the same in all pictures; different for tracks seen together, as far as colours go."""
-    chosen: dict[int, str] = {}
-    for track in tracking.tracks:
-        beside = [
-            other.id for other in tracking.tracks[: track.id] if other.death is None or other.death >= track.birth
-        ]
-        used = [chosen[other] for other in beside]
-        chosen[track.id] = min(
-            COLOURS, key=lambda one: (used.count(one), (COLOURS.index(one) - track.id) % len(COLOURS))
-        )
-    return chosen
-
-
-def ink(shade: str) -> tuple[float, ...]:
-    """A colour for words: dark enough to be read on white."""
-    return tuple(0.7 * part for part in to_rgb(shade))
-
-
-def when(analysis: Analysis, k: int, events: Events) -> str:
-    """First and last day of a window."""
-    window = analysis.windows[k]
-    first, last = events.date(window.start), events.date(window.end - 1e-6)
-    return f"{first:%Y-%m-%d}" if first.date() == last.date() else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
 # -- maps ---------------------------------------------------------------------------------------------------------
@@ -102,7 +73,7 @@ def draw_window(analysis: Analysis, k: int, events: Events) -> Figure:
         width, height = map_size(box, 1)
         figure = Figure(figsize=(width, height + 0.4))
         ax = figure.subplots()
-        ax.set_title(plain(f"{when(analysis, k, events)}\n{_counted(analysis, k)}"))
+        ax.set_title(plain(f"{when(analysis, k, events)}\n{counted(analysis, k)}"))
         _draw(analysis, k, ax, top=_top([snapshot]), named=True)
     return figure
 
@@ -137,11 +108,6 @@ def chosen_windows(analysis: Analysis) -> list[int]:
     return sorted(int(k) for k in order[:SMALL_MAPS])
 
 
-def _counted(analysis: Analysis, k: int) -> str:
-    posts, basins = len(analysis.snapshots[k].posts), len(analysis.found[k].basins)
-    return f"{posts:,} post{'s' * (posts != 1)}, {basins or 'no'} basin{'s' * (basins != 1)}"
-
-
 def _flat_density(snapshot: Snapshot) -> Array:
     """Relative density as it is drawn: over the axes of the grid, of which a third is taken away by its mean."""
     grid = snapshot.space.partition.grid
@@ -172,7 +138,7 @@ def _draw(analysis: Analysis, k: int, ax: Axes, *, top: float, named: bool) -> N
         _draw_landmarks(snapshot, basins, shades, ax)
     else:
         _draw_field(snapshot, grid, basins, shades, ax, top, bar=named)
-    _draw_arrows(analysis, k, ax)
+    _draw_arrows(analysis, k, ax, of_track)
     ax.set_xlabel(plain(f"{axes[0]} (map units)"))
     ax.set_ylabel(plain(f"{axes[1]} (map units)"))
     _write([basin.centre for basin in basins], labels, shades, ax)
@@ -246,21 +212,21 @@ def _draw_line(
     _write(places, labels, shades, ax)
 
 
-def _draw_arrows(analysis: Analysis, k: int, ax: Axes) -> None:
+def _draw_arrows(analysis: Analysis, k: int, ax: Axes, shades: Mapping[int, str]) -> None:
     """From each centre to where it is in the next window; too short ones would only hide the name."""
     for link in analysis.tracking.links:
         if link.window != k or link.kind != "continues":
             continue
         here = analysis.found[k].basins[link.source].centre[:2]
         there = analysis.found[k + 1].basins[link.target].centre[:2]
-        shade = colours(analysis.tracking)[analysis.tracking.track_of(k, link.source)]
+        shade = shades[analysis.tracking.track_of(k, link.source)]
         if np.linalg.norm(there - here) > 0.02 * float(analysis.finder.fixed.partition.box.widths[:2].max()):
             style = {"arrowstyle": "-|>", "color": shade, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", tuple(there), tuple(here), arrowprops=style, zorder=4)
 
 
 def _write(places: Sequence[Array], labels: Sequence[str], shades: Sequence[str], ax: Axes) -> None:
-    """Labels in colour on a white edge, moved up or down until none lies on another."""
+    """Labels in colour on a white edge, moved until none lies on another."""
     size = "small" if any("\n" in label for label in labels) else "medium"
     texts = [
         ax.text(
@@ -269,29 +235,7 @@ def _write(places: Sequence[Array], labels: Sequence[str], shades: Sequence[str]
         )
         for place, label, shade in zip(places, labels, shades, strict=True)
     ]  # fmt: skip
-    spread_out(texts, ax, inside=True)
-
-
-def spread_out(texts: Sequence[Text], ax: Axes, *, inside: bool) -> None:
-    """Move texts vertically until none lies on another, and ``inside`` the axes where that is asked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = ax.get_figure(root=True)
-    assert figure is not None, "axes are on a figure"
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    taken: list[tuple[float, float, float]] = []
-    frame = ax.get_window_extent()
-    for text in sorted(texts, key=lambda one: -one.get_position()[1]):
-        box = text.get_window_extent()
-        dx = max(frame.x0 + 3 - box.x0, 0) - max(box.x1 - frame.x1 + 3, 0) if inside else 0.0
-        dy = max(frame.y0 + 3 - box.y0, 0) - max(box.y1 - frame.y1 + 3, 0)
-        for other in taken:
-            if box.x0 + dx < other[2] and box.x1 + dx > other[0] and box.y1 + dy > other[1]:
-                dy = min(dy, other[1] - box.y1 - 2)
-        taken.append((box.x0 + dx, box.y0 + dy, box.x1 + dx))
-        x, y = ax.transData.transform(text.get_position())
-        text.set_position(tuple(ax.transData.inverted().transform((x + dx, y + dy))))
+    spread_out(texts, ax)
 
 
 # -- forecasts ----------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ window at once is called certain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import ndtr
+from numpy.typing import NDArray
 
 from basins.basin import Basin, Finder, Found, describe
 from basins.density import DensityFinder
@@ -21,7 +22,7 @@ from basins.space import Snapshot, Space
 from basins.surface import predictive_bandwidth
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box
 from stpp.events import Events, Window
-from stpp.influence import LEVEL, Influence, influence
+from stpp.influence import LEVEL, Influence, influence, quantile
 from stpp.partition import Partition
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 LANDMARKS, REGIONS = 500, 12
 """Cells, and adaptive regions that they are put together to, above 3 dimensions."""
-
-QUANTILE = 1.96
-"""Of the standard normal, for intervals that hold with 95 % each."""
 
 ELSEWHERE = "elsewhere"
 """Name of what lies in no basin."""
@@ -46,8 +44,8 @@ class RegionsFinder(Finder):
     window, and a basin must not change its shape because a test was passed. Memeplexes are told by :func:`memeplexes`
     and in the remark instead.
 
-    The probability of existence is that of the region (by the density finder's bootstrap; 1 for adaptive cells, which
-    are fixed) times the probability that its self-excitation is above 0.
+    The probability of existence is that of the region: by the density finder's bootstrap, and 1 for adaptive cells,
+    which are fixed. That it excites itself or others is certain at the level of the test.
 
     Parameters
     ----------
@@ -90,10 +88,7 @@ class RegionsFinder(Finder):
         groups = memeplexes(measured, len(regions))
         chosen = [b for b in range(len(regions)) if measured.excites[b, b] or any(b in group for group in groups)]
         number = {b: k for k, b in enumerate(chosen)}
-        basins = []
-        for b in chosen:
-            sure = float(ndtr(measured.matrix[b, b] / measured.error[b, b]))
-            basins.append(replace(regions[b], id=number[b], probability=regions[b].probability * sure))
+        basins = [replace(regions[b], id=number[b]) for b in chosen]
         if not basins:
             known = int(np.isfinite(measured.matrix.diagonal()[: len(regions)]).sum())
             return Found((), f"none of the {known} regions with enough posts excites itself beyond chance")
@@ -139,7 +134,8 @@ def excitation(snapshot: Snapshot, basins: Sequence[Basin]) -> pd.DataFrame:
     Returns
     -------
     one row per basin: ``basin`` (its id); ``branching_inside`` and ``branching_across``, expected direct offspring in
-    the basin and outside it per post in it; ``…_low`` and ``…_high``, intervals that hold with 95 % each
+    the basin and outside it per post in it; ``…_low`` and ``…_high``, intervals that hold with 95 % each (Student's t,
+    and Šidák over the half-lives that the kernel's is the best of)
     """
     import pandas as pd
 
@@ -149,15 +145,24 @@ def excitation(snapshot: Snapshot, basins: Sequence[Basin]) -> pd.DataFrame:
     if basins:
         measured = influence_of(snapshot, basins)
         for b, basin in enumerate(basins):
-            inside, error = measured.matrix[b, b], measured.error[b, b]
             others = np.flatnonzero(np.isfinite(measured.matrix[:, b]) & (np.arange(len(measured.posts)) != b))
-            across, spread = np.nan, np.nan
-            if len(others):  # the estimates of different regions err independently of each other
-                across = measured.matrix[others, b].sum()
-                spread = float(np.sqrt((measured.error[others, b] ** 2).sum()))
-            row = [inside, inside - QUANTILE * error, inside + QUANTILE * error]
-            rows.append([basin.id, *row, across, across - QUANTILE * spread, across + QUANTILE * spread])
+            rows.append([basin.id, *_interval(measured, np.array([b]), b), *_interval(measured, others, b)])
     return pd.DataFrame(rows, columns=columns)
+
+
+def _interval(measured: Influence, targets: NDArray[np.int64], source: int) -> tuple[float, float, float]:
+    """Offspring in some regions together per post in one, and an interval that holds whichever half-life was best.
+
+    Estimates for different regions err independently of each other; the degrees of freedom of their sum are those of
+    Welch and Satterthwaite.
+    """
+    variance = measured.error[targets, source] ** 2
+    if not variance.sum() > 0:  # none, or not known
+        return math.nan, math.nan, math.nan
+    total = float(measured.matrix[targets, source].sum())
+    behind = variance.sum() ** 2 / (variance**2 / measured.behind[targets, source]).sum()
+    reach = float(quantile(LEVEL, measured.tried, behind)) * math.sqrt(variance.sum())
+    return total, total - reach, total + reach
 
 
 def influence_graph(measured: Influence, names: Sequence[str]) -> nx.DiGraph:

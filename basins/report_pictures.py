@@ -15,8 +15,8 @@ from basins.pictures import (
     draw_window,
     known_outcomes,
     plot_calibration,
-    when,
 )
+from basins.verdict import when
 from stpp.events import Events
 from stpp.pages import Picture
 from stpp.plotting import house_style
@@ -39,7 +39,7 @@ def lifecycle_picture(analysis: Analysis, events: Events) -> Picture | None:
 
 
 def map_picture(analysis: Analysis, k: int, events: Events) -> Picture:
-    """The map of a window."""
+    """The map of a window; ``newest.png`` of the newest, ``last.png`` of an earlier one."""
     alt = f"Where basins lie in the window of {when(analysis, k, events)}; centres are in basins.csv."
     box = analysis.finder.fixed.partition
     shown = "Grey: density of posts; dots: posts, thinned; outlines: basins, the thicker the surer they exist."
@@ -49,7 +49,8 @@ def map_picture(analysis: Analysis, k: int, events: Events) -> Picture:
         shown += f" Seen along {events.axes[2]}."
     elif box.box.d == 1:
         shown = "Line: density of posts; strokes: posts, thinned; coloured: basins."
-    return Picture.of("newest.png", draw_window(analysis, k, events), alt, shown)
+    name = "newest.png" if k == len(analysis.windows) - 1 else "last.png"
+    return Picture.of(name, draw_window(analysis, k, events), alt, shown)
 
 
 def windows_picture(analysis: Analysis, events: Events) -> Picture | None:

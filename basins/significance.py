@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from basins.course import Course, Plan, follow_basins, predicted
+from basins.course import Course, Plan, cases, follow_basins, predicted
 from basins.fates import fates
 from basins.measures import Trend, trend
 from stpp.events import Events
@@ -104,7 +104,7 @@ class BasinStatistic:
     def _auroc(self, course: Course) -> float:
         if not course.tracking.tracks:
             return 0.5
-        auroc = float(self.score(predicted(course, self.plan, models=("logistic",)).table)["auroc"])
+        auroc = float(self.score(predicted(cases(course, self.plan), self.plan, models=("logistic",)).table)["auroc"])
         return auroc if math.isfinite(auroc) else 0.5
 
 

@@ -9,9 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from stpp.domain import Array
+from stpp.domain import Array, Box
 from stpp.events import Events, Window
 from stpp.partition import BLOCK, Partition
+
+SAME_PLACE = 1e-9
+"""Share of the box's widths within which posts lie at the same place: identical texts differ by rounding."""
+
+
+def gaussian(x: Array, centres: Array, bandwidth: float) -> Array:
+    """(n, m) Gaussian kernel, 1 at 0, of the distances from places (n, d) to centres (m, d)."""
+    apart = (x**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * (x @ centres.T)
+    return np.asarray(np.exp(-0.5 * np.maximum(apart, 0.0) / bandwidth**2))
+
+
+def distinct_places(x: Array, box: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row (p,) of each distinct place among (n, d), in order, and which of them each row (n,) is at."""
+    keys = np.rint((x - box.low) / (SAME_PLACE * box.widths))
+    order = np.lexsort((np.arange(len(x)), *keys.T))
+    starts = np.ones(len(x), dtype=bool)
+    starts[1:] = (np.diff(keys[order], axis=0) != 0).any(axis=1)
+    first = order[starts]
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    which = np.empty(len(x), dtype=np.int64)
+    which[order] = number[np.cumsum(starts) - 1]
+    return np.sort(first), which
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,24 +51,33 @@ class Space:
     bandwidth: float
 
     def density(self, totals: Array) -> Array:
-        """(n,) density at the cells' centres from the weight per cell (n,): share of the weight per unit volume.
+        """(n,) density at the centres of a grid's cells from their weight (n,): share of the weight per unit volume.
 
-        On a grid the kernel is reflected at the walls, so that even posts look even. Zero everywhere where there is no
-        weight.
+        The kernel is reflected at the walls, so that even posts look even. Zero everywhere where there is no weight.
         """
-        total, cells, h = float(totals.sum()), self.partition, self.bandwidth
+        total, grid = float(totals.sum()), self.partition.grid
+        if grid is None:
+            raise ValueError("the cells of landmarks are too coarse for a density from totals: take kernel_density")
         if not total > 0:
-            return np.zeros(len(cells))
-        if cells.grid is not None:
-            field = totals.reshape(cells.grid.shape)
-            smooth = gaussian_filter(field, h / cells.grid.spacing, mode="reflect", truncate=5.0)
-            return np.asarray(smooth.ravel() / (total * cells.grid.cell_volume))
-        out, square, step = np.empty(len(cells)), (cells.centres**2).sum(axis=1), max(1, BLOCK // len(cells))
-        for k in range(0, len(cells), step):
-            here = slice(k, k + step)
-            apart = square[here, None] + square - 2 * (cells.centres[here] @ cells.centres.T)
-            out[here] = np.exp(-0.5 * np.maximum(apart, 0) / h**2) @ totals
-        return np.asarray(out / (total * (2 * np.pi * h**2) ** (cells.box.d / 2)))
+            return np.zeros(len(self.partition))
+        field = totals.reshape(grid.shape)
+        smooth = gaussian_filter(field, self.bandwidth / grid.spacing, mode="reflect", truncate=5.0)
+        return np.asarray(smooth.ravel() / (total * grid.cell_volume))
+
+    def kernel_density(self, x: Array, weight: Array) -> Array:
+        """(cells,) share of the weights (n,) per unit volume at the cells' centres, from the places (n, d) themselves.
+
+        Where landmarks are further apart than the bandwidth, posts taken to lie at them would raise peaks there.
+        Kernels are renormalised inside the box. Zero everywhere where there is no weight.
+        """
+        total, centres, h = float(weight.sum()), self.partition.centres, self.bandwidth
+        out = np.zeros(len(centres))
+        if not total > 0:
+            return out
+        for rows in np.array_split(np.arange(len(x)), 1 + len(x) * len(centres) // BLOCK):
+            out += weight[rows] @ gaussian(x[rows], centres, h)
+        scale = total * (2 * np.pi * h**2) ** (self.partition.box.d / 2)
+        return np.asarray(out / (scale * self.partition.box.kernel_mass(centres, h)))
 
     def see(self, events: Events, window: Window, half_life: float | None = None) -> Snapshot:
         """What counts in a window; nothing from its end on is looked at.
@@ -65,6 +97,36 @@ class Space:
         if half_life is not None:
             posts = replace(posts, weight=posts.weight * 0.5 ** ((window.end - posts.t) / half_life))
         return Snapshot(window, posts, rows, own, self)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The distinct places of a window's posts.
+
+    Copies of a post lie at one place. They are no independent witnesses of a basin there: what chance throws and what
+    a bootstrap draws anew are places, each with all of its posts.
+
+    Parameters
+    ----------
+    x : (p, d)
+    weight : (p,) of all posts there
+    cell : (p,) cell of each place
+    of_post : (n,) place of each of the window's posts
+    """
+
+    x: Array
+    weight: Array
+    cell: NDArray[np.int64]
+    of_post: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def effective(self) -> float:
+        """How many places of equal weight these amount to, (Σ w)² / Σ w²; 0 of none."""
+        squares = float(self.weight @ self.weight)
+        return float(self.weight.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +170,18 @@ class Snapshot:
         return float(self.own.sum()) ** 2 / squares if squares > 0 else 0.0
 
     @cached_property
+    def places(self) -> Places:
+        """The distinct places of the posts, in the order of their first posts."""
+        first, of_post = distinct_places(self.posts.x, self.space.partition.box)
+        weight = np.bincount(of_post, self.posts.weight, len(first)).astype(float)
+        return Places(self.posts.x[first], weight, self.cell[first], of_post)
+
+    @cached_property
     def density(self) -> Array:
         """(cells,) share of the weight per unit volume at the cells' centres."""
-        return self.space.density(self.totals)
+        if self.space.partition.grid is not None:
+            return self.space.density(self.totals)
+        return self.space.kernel_density(self.places.x, self.places.weight)
 
     def part(self, window: Window) -> Snapshot:
         """The posts of a shorter window inside this one."""
@@ -120,6 +191,6 @@ class Snapshot:
         return Snapshot(window, posts, self.rows[inside], self.own[inside], self.space)
 
     def replicate(self, rng: np.random.Generator) -> Array:
-        """(cells,) weight in each cell of a bootstrap replicate: every post counts Poisson(1) times."""
-        times = rng.poisson(1.0, len(self.posts))
-        return self.space.partition.sums(self.cell, self.posts.weight * times)
+        """(cells,) weight in each cell of a bootstrap replicate: every place counts Poisson(1) times."""
+        places = self.places
+        return self.space.partition.sums(places.cell, places.weight * rng.poisson(1.0, len(places)))

@@ -1,8 +1,6 @@
 """The density of a window's posts over microstates, in any number of dimensions: its noise, its hills, its passes.
 
-Up to three dimensions a grid does this (:mod:`basins.density`); landmarks do it in any number. Kernel sums are taken
-over the posts' own places: where landmarks are further apart than the bandwidth, posts taken to lie at them would raise
-peaks there.
+Up to three dimensions a grid does this (:mod:`basins.density`); landmarks do it in any number.
 
 References
 ----------
@@ -23,17 +21,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
-from basins.space import Snapshot, Space
+from basins.noise import weight_where_quiet
+from basins.space import Snapshot, Space, gaussian
 from stpp.domain import Array, Box
 from stpp.events import Events
-from stpp.partition import BLOCK
 
 Cells = NDArray[np.bool_]
 Labels = NDArray[np.int64]
 Rows = NDArray[np.int64]
-
-QUIET_SHARE = 0.2
-"""Share of the box, its least dense part, that the level of the noise is read from."""
 
 STEEPNESS = 1e-6
 """How much the upper end of a way counts beside its pass: only where passes are the same."""
@@ -91,31 +86,29 @@ class Surface:
 
     @classmethod
     def of_halves(cls, snapshot: Snapshot, halves: Sequence[Rows], volume: Array) -> tuple[Surface, Surface, Surface]:
-        """The surfaces of two halves of a window's posts (row numbers), and of all of them.
+        """The surfaces of two halves of a window's places (row numbers), and of all of them.
 
-        The noise of each is read from the emptiest :data:`QUIET_SHARE` of the box, where the other half says how dense
-        it is there: the half that chose the place would call it emptier than it is.
+        The noise of each is what the other half has where this one is emptiest, see :mod:`basins.noise`.
         """
         one, other = (cls._of(snapshot, half, volume) for half in halves)
         one, other = (
-            replace(one, noise=other._weight_where_quiet(one)),
-            replace(other, noise=one._weight_where_quiet(other)),
+            replace(one, noise=other._noise_where_quiet(one)),
+            replace(other, noise=one._noise_where_quiet(other)),
         )
         whole = cls._of(snapshot, np.concatenate(halves), volume)
         return one, other, replace(whole, noise=(one.noise + other.noise) / 2)
 
     @classmethod
-    def _of(cls, snapshot: Snapshot, posts: Rows, volume: Array) -> Surface:
-        space, weight = snapshot.space, snapshot.posts.weight[posts]
-        totals = space.partition.sums(snapshot.cell[posts], weight)
-        return cls(space, totals, kernel_density(space, snapshot.posts.x[posts], weight), volume)
+    def _of(cls, snapshot: Snapshot, rows: Rows, volume: Array) -> Surface:
+        space, places = snapshot.space, snapshot.places
+        weight = places.weight[rows]
+        totals = space.partition.sums(places.cell[rows], weight)
+        return cls(space, totals, space.kernel_density(places.x[rows], weight), volume)
 
-    def _weight_where_quiet(self, other: Surface) -> float:
+    def _noise_where_quiet(self, other: Surface) -> float:
         """Share of these posts per unit volume in the emptiest part of the other surface."""
-        order = np.argsort(other.density, kind="stable")
-        quiet = order[: 1 + int(np.searchsorted(np.cumsum(self.volume[order]), QUIET_SHARE))]
-        held = float(self.volume[quiet].sum() * self.space.partition.box.volume)
-        return float(self.totals[quiet].sum()) / (float(self.totals.sum()) * held) if held > 0 else 0.0
+        weight = weight_where_quiet(other.density, self.totals, self.volume)
+        return weight / (float(self.totals.sum()) * self.space.partition.box.volume)
 
     @cached_property
     def noise_share(self) -> Array:
@@ -202,17 +195,6 @@ class Surface:
         return csr_array(minimum_spanning_tree(csr_array(coo_array((cost, (i, j)), shape=(len(self.density),) * 2))))
 
 
-def kernel_density(space: Space, x: Array, weight: Array) -> Array:
-    """(cells,) share of the (n,) weights per unit volume at the centres; kernels renormalised inside the box."""
-    centres, h = space.partition.centres, space.bandwidth
-    out, square = np.zeros(len(centres)), (centres**2).sum(axis=1)
-    for rows in np.array_split(np.arange(len(x)), 1 + len(x) * len(centres) // BLOCK):
-        apart = (x[rows] ** 2).sum(axis=1)[:, None] + square - 2 * (x[rows] @ centres.T)
-        out += weight[rows] @ np.exp(-0.5 * apart.clip(0) / h**2)
-    scale = weight.sum() * (2 * np.pi * h**2) ** (space.partition.box.d / 2)
-    return np.asarray(out / (scale * space.partition.box.kernel_mass(centres, h)))
-
-
 def _path(back: NDArray[np.int32], end: int) -> list[int]:
     """From an end back to the root of a tree, by each node's predecessor."""
     path = [end]
@@ -243,8 +225,7 @@ def predictive_bandwidth(parts: Sequence[Events], box: Box, rng: np.random.Gener
     score = np.zeros((BANDWIDTHS, len(FLOORS)))
     for past, new in list(pairwise(full))[-PAIRS:]:
         x = new.sample(JUDGED, rng).x
-        square = ((x**2).sum(axis=1)[:, None] + (past.x**2).sum(axis=1) - 2 * x @ past.x.T).clip(0)
         for k, h in enumerate(candidates):
-            density = np.exp(-0.5 * square / h**2) @ (past.weight / past.weight.sum()) / (2 * np.pi * h**2) ** (d / 2)
+            density = gaussian(x, past.x, h) @ (past.weight / past.weight.sum()) / (2 * np.pi * h**2) ** (d / 2)
             score[k] += np.log((1 - FLOORS) * density[:, None] + FLOORS / box.volume).sum(axis=0)
     return float(candidates[np.argmax(score.max(axis=1))])

@@ -20,7 +20,8 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     Returns
     -------
     ``basins`` (a row per basin and window), ``tracks`` (a row per basin through time), ``links``, ``forecasts``,
-    ``significance``, ``tests``, ``tuning_results``; tracks have names, and windows are counted from 0
+    ``significance``, ``tests``, ``coefficients``, ``score_intervals``, ``tuning_results``; tracks have names, and
+    windows are counted from 0
     """
     import pandas as pd
 
@@ -40,6 +41,8 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "forecasts": analysis.forecasts,
         "significance": analysis.significance,
         "tests": analysis.tests,
+        "coefficients": analysis.coefficients,
+        "score_intervals": analysis.score_intervals,
         "tuning_results": analysis.tuning,
     }
 

@@ -12,12 +12,13 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import brier_score_loss, f1_score, log_loss, roc_auc_score
+from scipy.special import xlogy
+from scipy.stats import rankdata
 
 from stpp.domain import Array
 
@@ -25,6 +26,26 @@ BINS = 10
 """Bins of equal numbers that calibration is judged in, where there are ``PER_BIN`` cases for each."""
 
 PER_BIN = 10
+
+LEAST = float(np.finfo(float).eps)
+"""Probabilities nearer to 0 or 1 count as this near, so that the log of one that was wrong is finite."""
+
+ROUNDING = 1e-9
+"""Shares nearer than this are the same."""
+
+KINDS = (
+    ("continuation", "p_continue", "continues", "p"),
+    ("direction", "p_grow", "grows", "p_grow"),
+    ("sustained", "p_sustained", "sustained", "p_sustained"),
+)
+"""What is judged: kind, column of the forecast, label, prefix of the baselines' columns."""
+
+COLUMNS = (
+    *(f"{prefix}_{end}" for _, _, _, prefix in KINDS for end in ("base", "persist")),
+    *("p_continue", "p_grow", "p_sustained", "continues", "sustained"),
+    *("share", "next_share", "expected_share", "low", "high"),
+)
+"""Columns of a table that are read, where it has them."""
 
 TOP = (0.1, 0.2)
 """Shares of the most probable cases whose precision is told."""
@@ -39,19 +60,26 @@ def auroc(p: ArrayLike, y: ArrayLike) -> float:
     y : (n,) outcome, 0 or 1; NaN where unknown, and left out, as in all of these scores
     """
     forecast, outcome = _known(p, y)
-    return float(roc_auc_score(outcome, forecast)) if 0 < outcome.sum() < len(outcome) else math.nan
+    ones = float(outcome.sum())
+    if not 0 < ones < len(outcome):
+        return math.nan
+    ranks = float(rankdata(forecast) @ outcome)  # Mann & Whitney
+    return (ranks - ones * (ones + 1) / 2) / (ones * (len(outcome) - ones))
 
 
 def brier(p: ArrayLike, y: ArrayLike) -> float:
     """Mean squared difference between probability and outcome [2]_; lower is better, proper. NaN without cases."""
     forecast, outcome = _known(p, y)
-    return float(brier_score_loss(outcome, forecast, labels=[0, 1])) if len(outcome) else math.nan
+    return float(((forecast - outcome) ** 2).mean()) if len(outcome) else math.nan
 
 
 def log_score(p: ArrayLike, y: ArrayLike) -> float:
     """Mean negative log of the probability of what happened, nats; lower is better, proper. NaN without cases."""
     forecast, outcome = _known(p, y)
-    return float(log_loss(outcome, forecast, labels=[0, 1])) if len(outcome) else math.nan
+    if not len(outcome):
+        return math.nan
+    sure = np.clip(forecast, LEAST, 1 - LEAST)
+    return float(-(xlogy(outcome, sure) + xlogy(1 - outcome, 1 - sure)).mean())
 
 
 def reliability_table(p: ArrayLike, y: ArrayLike, bins: int = BINS) -> pd.DataFrame:
@@ -139,8 +167,8 @@ def direction(p: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     if not len(outcome):
         return math.nan, math.nan
     called = forecast >= 0.5
-    some = bool(called.any() or outcome.any())
-    return float((called == outcome).mean()), float(f1_score(outcome, called)) if some else math.nan
+    both = float(called.sum() + outcome.sum())
+    return float((called == outcome).mean()), 2 * float(outcome[called].sum()) / both if both else math.nan
 
 
 def continuation_scores(table: pd.DataFrame) -> dict[str, float]:
@@ -161,26 +189,31 @@ def continuation_scores(table: pd.DataFrame) -> dict[str, float]:
     ``size_mae``, ``size_rmse``; ``size_coverage`` of the interval. Those of the baselines end in ``_base`` and
     ``_persist``
     """
-    label = {name: table[name] for name in ("continues", "sustained") if name in table}
-    if {"share", "next_share"} <= set(table):
-        label["grows"] = (table["next_share"] > table["share"]).astype(float).where(table["next_share"].notna())
+    return _scores(_columns(table))
+
+
+def _columns(table: pd.DataFrame) -> dict[str, Array]:
+    """What is scored, as arrays, with the label ``grows``."""
+    columns = {name: table[name].to_numpy(dtype=float) for name in COLUMNS if name in table}
+    if {"share", "next_share"} <= set(columns):
+        share, came = columns["share"], columns["next_share"]
+        columns["grows"] = np.where(np.isnan(came), np.nan, came > share)
+    return columns
+
+
+def _scores(columns: Mapping[str, Array]) -> dict[str, float]:
     out: dict[str, float] = {}
-    for kind, column, outcome, prefix in (
-        ("continuation", "p_continue", "continues", "p"),
-        ("direction", "p_grow", "grows", "p_grow"),
-        ("sustained", "p_sustained", "sustained", "p_sustained"),
-    ):
-        if outcome in label and column in table:
+    for kind, column, outcome, prefix in KINDS:
+        if outcome in columns and column in columns:
             if kind != "direction":
-                cases = len(_known(table[column], label[outcome])[0])
+                cases = len(_known(columns[column], columns[outcome])[0])
                 out["cases" if kind == "continuation" else "sustained_cases"] = float(cases)
-            forecasts = {"": column, "_base": f"{prefix}_base", "_persist": f"{prefix}_persist"}
-            for suffix, name in forecasts.items():
-                if name in table:
-                    scores = _JUDGES[kind](table[name].to_numpy(dtype=float), label[outcome].to_numpy(dtype=float))
+            for suffix, name in {"": column, "_base": f"{prefix}_base", "_persist": f"{prefix}_persist"}.items():
+                if name in columns:
+                    scores = _JUDGES[kind](columns[name], columns[outcome])
                     out |= {f"{score}{suffix}": value for score, value in scores.items()}
-    if {"expected_share", "next_share"} <= set(table):
-        out |= _sizes(table)
+    if {"expected_share", "next_share"} <= set(columns):
+        out |= _sizes(columns)
     return out
 
 
@@ -210,19 +243,21 @@ _JUDGES: dict[str, Callable[[Array, Array], dict[str, float]]] = {
 }
 
 
-def _sizes(table: pd.DataFrame) -> dict[str, float]:
-    came, out = table["next_share"].to_numpy(dtype=float), {}
+def _sizes(columns: Mapping[str, Array]) -> dict[str, float]:
+    came, out = columns["next_share"], {}
     for suffix, name in (("", "expected_share"), ("_persist", "share")):
-        if name in table:
-            out[f"size_mae{suffix}"], out[f"size_rmse{suffix}"] = size_errors(table[name].to_numpy(dtype=float), came)
-    if {"low", "high"} <= set(table):
-        known = table[["low", "high", "next_share"]].dropna()
-        out["size_coverage"] = float(known["next_share"].between(known["low"], known["high"]).mean())
+        if name in columns:
+            out[f"size_mae{suffix}"], out[f"size_rmse{suffix}"] = size_errors(columns[name], came)
+    if {"low", "high"} <= set(columns):
+        low, high = columns["low"], columns["high"]
+        known = np.isfinite(low) & np.isfinite(high) & np.isfinite(came)
+        held = (low - ROUNDING <= came) & (came <= high + ROUNDING)
+        out["size_coverage"] = float(held[known].mean()) if known.any() else math.nan
     return out
 
 
 def intervals(
-    table: pd.DataFrame, rng: np.random.Generator, *, resamples: int = 500, level: float = 0.95
+    table: pd.DataFrame, rng: np.random.Generator, *, resamples: int = 300, level: float = 0.95
 ) -> pd.DataFrame:
     """Scores with bootstrap intervals over windows, since basins of one window share what happens in it.
 
@@ -240,20 +275,21 @@ def intervals(
     -------
     a row per score: ``score``, ``value``, ``low``, ``high`` (NaN where a score is, or with fewer than two windows)
     """
-    value = continuation_scores(table)
-    rows = [np.asarray(part) for part in table.groupby("window").indices.values()]
+    columns = _columns(table)
+    value, rows = _scores(columns), [np.asarray(part) for part in table.groupby("window").indices.values()]
     names = list(value)
     calibrated = {name: _calibrated_columns(name) for name in names if name.startswith("calibration_error")}
     draws = np.full((resamples, len(names)), np.nan)
     if len(rows) > 1:
         for b in range(resamples):
-            drawn = table.iloc[np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])]
-            scores = continuation_scores(drawn)
+            picked = np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])
+            drawn = {name: column[picked] for name, column in columns.items()}
+            scores = _scores(drawn)
             scores |= {name: _squared_calibration(drawn[p], drawn["continues"]) for name, p in calibrated.items()}
             draws[b] = [scores[name] for name in names]
     for j, name in enumerate(names):
         if name in calibrated and np.isfinite(draws[:, j]).any():
-            squared = _squared_calibration(table[calibrated[name]], table["continues"])
+            squared = _squared_calibration(columns[calibrated[name]], columns["continues"])
             draws[:, j] = np.sqrt(np.maximum(0, draws[:, j] - np.nanmean(draws[:, j]) + squared))
     tails = [(1 - level) / 2, (1 + level) / 2]
     bounds = [np.quantile(d, tails) if len(d := column[np.isfinite(column)]) else (np.nan,) * 2 for column in draws.T]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -64,6 +64,8 @@ class Influence:
     level : of the intervals
     posts : (R,) posts of each region in the window, by membership
     half_lives : (C,) of the kernels, days
+    behind : (R, R) how many posts each estimate rests on in effect, the degrees of freedom of its error
+    tried : sets of half-lives that these are the best of
     """
 
     matrix: Array
@@ -74,6 +76,8 @@ class Influence:
     level: float
     posts: Array
     half_lives: Array
+    behind: Array
+    tried: int
 
     @property
     def excites(self) -> NDArray[np.bool_]:
@@ -84,22 +88,6 @@ class Influence:
     def inhibits(self) -> NDArray[np.bool_]:
         """(R, R) where the interval lies below 0."""
         return np.asarray(np.nan_to_num(self.high, nan=1.0) < 0)
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """Plain lists; None where nothing is known."""
-
-        def plain(values: Array) -> list[Any]:
-            return [[float(v) if math.isfinite(v) else None for v in row] for row in values]
-
-        return {
-            "matrix": plain(self.matrix),
-            "low": plain(self.low),
-            "high": plain(self.high),
-            "p_value": plain(self.p_value),
-            "level": self.level,
-            "posts": self.posts.tolist(),
-            "half_lives": self.half_lives.tolist(),
-        }
 
 
 @one_blas_thread  # matrices of a few dozen rows: two threads only wait for each other
@@ -143,7 +131,7 @@ def influence(
     known = posts >= LEAST_POSTS
     blank = np.full((r, r), np.nan)
     if not known.any():
-        return Influence(blank, blank, blank, blank, blank, level, posts, tried[0])
+        return Influence(blank, blank, blank, blank, blank, level, posts, tried[0], blank, len(tried))
     used = np.ascontiguousarray(members[:n, known])
     matrix, error, behind = blank.copy(), blank.copy(), blank.copy()
     pairs = np.ix_(known, known)
@@ -204,7 +192,7 @@ def _judged(
     """Šidák's intervals, which hold for dependent estimates too, and Holm's p-values, both by Student's t."""
     known = np.isfinite(matrix) & (error > 0)
     tests = max(int(known.sum()), 1) * len(tried)
-    wide = student.isf((1 - (1 - level) ** (1 / tests)) / 2, behind)
+    wide = quantile(level, tests, behind)
     z = np.divide(matrix, error, out=np.full(matrix.shape, np.nan), where=known)
     adjusted = np.full(matrix.shape, np.nan)
     p = np.asarray(2 * student.sf(np.abs(z[known]), behind[known]), dtype=float)
@@ -212,7 +200,20 @@ def _judged(
     holm = np.empty(len(p))
     holm[order] = np.minimum(1, np.maximum.accumulate(len(tried) * p[order] * np.arange(len(p), 0, -1)))
     adjusted[known] = holm
-    return Influence(matrix, error, matrix - wide * error, matrix + wide * error, adjusted, level, posts, tried[best])
+    low, high = matrix - wide * error, matrix + wide * error
+    return Influence(matrix, error, low, high, adjusted, level, posts, tried[best], behind, len(tried))
+
+
+def quantile(level: float, tests: int, behind: Array) -> Array:
+    """How many standard errors an interval reaches that holds for all of some tests, by Šidák and Student's t.
+
+    Parameters
+    ----------
+    level : chance that any misses
+    tests : how many
+    behind : of each estimate, as in :class:`Influence`
+    """
+    return np.asarray(student.isf((1 - (1 - level) ** (1 / tests)) / 2, behind))
 
 
 def _half_lives(window: Window, n: int) -> Array:

@@ -16,6 +16,9 @@ from stpp.domain import Array, Box, Grid
 SAMPLE = 50_000
 """Places, at most, that landmarks are learned from."""
 
+PROBES = 200_000
+"""Random places that the volumes of landmarks' cells are measured with."""
+
 BLOCK = 4_000_000
 """Distances between places and landmarks held at once."""
 
@@ -95,6 +98,13 @@ class Partition:
         inside = cell >= 0
         w = None if weight is None else weight[inside]
         return np.bincount(cell[inside], weights=w, minlength=len(self)).astype(float)
+
+    def volumes(self, rng: np.random.Generator) -> Array:
+        """(n,) share of the box that each cell holds, above 0; measured with random places where there is no grid."""
+        if self.grid is not None:
+            return np.full(len(self), 1 / len(self))
+        held = self.totals(self.box.sample(PROBES, rng)) + 0.5  # so that no cell is without
+        return np.asarray(held / held.sum())
 
     @cached_property
     def neighbours(self) -> csr_array[Any]:

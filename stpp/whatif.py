@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +41,12 @@ LARGEST = 4
 MOST_PARENTS = 1_000_000
 """Added posts times simulations that are drawn at once."""
 
+BLOCK = 32
+"""Added posts whose progeny is drawn first; each further block is twice as large."""
+
+DENSEST = 5
+"""Cells that are named as those where most extra posts fall."""
+
 
 @runtime_checkable
 class Branching(Protocol):
@@ -62,6 +68,7 @@ def what_if(
     place: Sequence[float],
     n: int,
     weight: float = 1.0,
+    before: float | None = None,
     partition: Partition | None = None,
     memberships: Array | None = None,
     simulations: int = 200,
@@ -79,6 +86,8 @@ def what_if(
     place : (d,) of the added posts, map units
     n, weight : how many, and of what weight. Where productivity follows a mark, the weight is that mark; else it counts
         in densities only
+    before : start of the time up to ``at`` whose shares of posts regions are to keep, days; by default as long before
+        ``at`` as is looked ahead
     partition, memberships : cells and (B, cells) regions on them; by default those of a model of regions, or 12 around
         landmarks of the history
     simulations : futures
@@ -90,19 +99,23 @@ def what_if(
     ValueError
         if a number is out of its range, the place lies outside the domain, or memberships do not fit the partition
     """
-    _check(model, at, step, steps, place, n, weight, partition, memberships, simulations, p)
+    start = at - step * steps if before is None else before
+    _check(model, at, step, steps, place, n, weight, start, partition, memberships, simulations, p)
     past, spot = events.before(at), np.asarray(place, dtype=float)[None]
     cells, regions = _regions(model, past, partition, memberships)
     futures = _Futures(model, past, Window(at, at + step * steps), step, spot, weight, cells, regions, simulations)
     futures.draw(int(np.random.default_rng(rng).integers(2**62)))
     without, more = futures.without, futures.more(n)
-    recent = events.between(Window(at - step, at))
+    recent = events.between(Window(start, at))
     cell = cells.index(recent.x)
-    before = regions[:, cell[cell >= 0]].sum(axis=1) / max(len(recent), 1)
+    share = regions[:, cell[cell >= 0]].sum(axis=1) / max(len(recent), 1)
+    reference = np.where(share > 0, share, more.first_share)
     home = regions[:, cells.index(spot)[0]]
     fledgling = int(home.argmax()) if home.max(initial=0.0) > 0 else -1
-    needed, searched = futures.needed(fledgling, before, p, LARGEST * max(len(recent), 25))
-    totals = more.totals - without.totals
+    most = LARGEST * max(round(len(recent) * step / (at - start)), 25)
+    needed, bounds, searched = futures.needed(fledgling, reference, p, most)
+    totals, per_cell = more.totals - without.totals, (more.cells - without.cells) / simulations
+    densest = [k for k in np.argsort(-per_cell, kind="stable")[:DENSEST].tolist() if per_cell[k] > 0]
     result = model.result
     return WhatIf(
         model=model.name,
@@ -118,10 +131,13 @@ def what_if(
         exact=isinstance(model, Branching),
         extra=Estimate.of_draws(totals.sum(axis=1)),
         extra_per_step=tuple(Estimate.of_draws(column) for column in totals.T),
-        extra_per_cell=(more.cells - without.cells) / simulations,
-        basins=tuple(_change(b, before, without, more) for b in range(len(regions))),
+        extra_per_cell=per_cell,
+        densest=tuple((tuple(cells.centres[k].tolist()), float(per_cell[k])) for k in densest),
+        basins=tuple(_change(b, share, reference, without, more) for b in range(len(regions))),
         fledgling=fledgling,
         needed=needed,
+        needed_low=bounds[0],
+        needed_high=bounds[1],
         searched=searched,
         p=float(p),
     )
@@ -143,9 +159,14 @@ class _Counts:
         """(S, B) share of each region in the last step; 0 where nothing is posted."""
         return np.asarray(self.regions[:, -1] / np.maximum(self.totals[:, -1:], 1))
 
-    def continues(self, before: Array) -> NDArray[np.bool_]:
-        """(S, B) whether each region holds at least half of its share, and a post, in the last step."""
-        return np.asarray((self.last_shares >= KEEPS * before) & (self.regions[:, -1] >= 1))
+    @property
+    def first_share(self) -> Array:
+        """(B,) share of each region in the first step of all futures together; 0 where nothing is posted."""
+        return np.asarray(self.regions[:, 0].sum(axis=0) / max(self.totals[:, 0].sum(), 1))
+
+    def continues(self, reference: Array) -> NDArray[np.bool_]:
+        """(S, B) whether each region holds at least half of a share (B,), and a post, in the last step."""
+        return np.asarray((self.last_shares >= KEEPS * reference) & (self.regions[:, -1] >= 1))
 
 
 @dataclass(eq=False)
@@ -161,6 +182,7 @@ class _Futures:
     cells: Partition
     regions: Array
     simulations: int
+    _blocks: dict[int, tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
 
     def draw(self, seed: int) -> None:
         """The futures without added posts."""
@@ -195,49 +217,81 @@ class _Futures:
         return Events(t, x, np.full(n, self.weight), marks=marks, epoch=past.epoch, axes=past.axes)
 
     def more(self, n: int) -> _Counts:
-        """The futures with ``n`` posts added, which are not counted themselves."""
+        """The futures with ``n`` posts added, which are not counted themselves.
+
+        The progeny of the first posts is the same whatever ``n``, so that more posts never bring fewer.
+        """
         if n == 0:
             return self.without
-        if isinstance(self.model, Branching):
-            rng = np.random.default_rng([self._seed, self.simulations])
-            born, root = self.model.progeny(self.window, self._added(n * self.simulations), self.past, rng)
-            return self.without + self._counted(born.t, born.x, root // n)
-        return self._simulated(_joined(self.past, self._added(n)))
+        if not isinstance(self.model, Branching):
+            return self._simulated(_joined(self.past, self._added(n)))
+        counts, first, k = self.without, 0, 0
+        while first < n:
+            t, x, which, parent = self._progeny(k)
+            some = first + parent < n
+            counts += self._counted(t[some], x[some], which[some])
+            first, k = first + (BLOCK << k), k + 1
+        return counts
 
-    def needed(self, region: int, before: Array, p: float, most: int) -> tuple[int | None, int]:
-        """Fewest added posts with which the region continues with probability ``p``, and the largest number tried."""
-        most = min(most, MOST_PARENTS // self.simulations)
+    def _progeny(self, k: int) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]:
+        """Times and places of what descends from the added posts of a block, in which future, from which of them."""
+        if k not in self._blocks and isinstance(self.model, Branching):
+            size = BLOCK << k
+            rng = np.random.default_rng([self._seed, self.simulations, k])
+            added = self._added(size * self.simulations)
+            born, root = self.model.progeny(self.window, added, self.past, rng)
+            self._blocks[k] = born.t, born.x, *np.divmod(root, size)
+        return self._blocks[k]
 
-        def enough(n: int) -> bool:
-            return region >= 0 and float(self.more(n).continues(before)[:, region].mean()) >= p
+    def needed(
+        self, region: int, reference: Array, p: float, most: int
+    ) -> tuple[int | None, tuple[int | None, int | None], int]:
+        """Fewest added posts with which the region continues with probability ``p``, and the largest number tried.
 
-        if region < 0 or enough(0):
-            return (None if region < 0 else 0), 0
-        low, high = 0, 1
-        while not enough(high):
-            if high == most:
-                return None, most
-            low, high = high, min(2 * high, most)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(middle) else (middle, high)
-        return high, high
+        Between them the numbers with which the upper and the lower 95 % bound of that probability reach ``p``: what the
+        first could be, as the number of simulations is limited. None where no number tried does.
+        """
+        if region < 0:
+            return None, (None, None), 0
+        most, tried = max(1, min(most, MOST_PARENTS // (2 * self.simulations))), dict[int, Estimate]()
+
+        def fewest(bound: str) -> int | None:
+            def enough(n: int) -> bool:
+                if n not in tried:
+                    tried[n] = Estimate.of_chance(self.more(n).continues(reference)[:, region])
+                return float(getattr(tried[n], bound)) >= p
+
+            if enough(0):
+                return 0
+            low, high = 0, 1
+            while not enough(high):
+                if high == most:
+                    return None
+                low, high = high, min(2 * high, most)
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if enough(middle) else (middle, high)
+            return high
+
+        number, low, high = (fewest(bound) for bound in ("mean", "high", "low"))
+        return number, (low, high), max(tried)
 
 
-def _change(b: int, before: Array, without: _Counts, more: _Counts) -> BasinChange:
+def _change(b: int, share: Array, reference: Array, without: _Counts, more: _Counts) -> BasinChange:
     shares = without.last_shares[:, b], more.last_shares[:, b]
-    stays = [counts.continues(before)[:, b].astype(float) for counts in (without, more)]
+    stays = [Estimate.of_chance(counts.continues(reference)[:, b]) for counts in (without, more)]
     return BasinChange(
-        share_before=float(before[b]),
+        share_before=float(share[b]),
+        reference=float(reference[b]),
         extra=Estimate.of_draws((more.regions - without.regions)[:, :, b].sum(axis=1)),
         count_without=Estimate.of_draws(without.regions[:, -1, b]),
         count_with=Estimate.of_draws(more.regions[:, -1, b]),
         share_without=Estimate.of_draws(shares[0]),
         share_with=Estimate.of_draws(shares[1]),
         share_change=Estimate.of_draws(shares[1] - shares[0]),
-        continuation_without=Estimate.of_chance(stays[0]),
-        continuation_with=Estimate.of_chance(stays[1]),
-        continuation_change=Estimate.of_chance(stays[1] - stays[0], -1.0),
+        continuation_without=stays[0],
+        continuation_with=stays[1],
+        continuation_change=Estimate.of_difference(stays[1], stays[0]),
     )
 
 
@@ -276,6 +330,7 @@ def _check(
     place: Sequence[float],
     n: int,
     weight: float,
+    before: float,
     partition: Partition | None,
     memberships: Array | None,
     simulations: int,
@@ -290,9 +345,11 @@ def _check(
         raise ValueError(f"the place needs {model.domain.d} coordinates inside the domain; got {list(place)}")
     if not (n >= 0 and weight >= 0 and math.isfinite(weight)):
         raise ValueError(f"posts to add must be ≥ 0, of a weight ≥ 0; got {n} of weight {weight:g}")
+    if not before < at:
+        raise ValueError(f"shares before day {at:g} need an earlier start; got day {before:g}")
     if not (simulations >= 2 and 0 < p < 1):
         raise ValueError(f"simulations must be ≥ 2 and the probability between 0 and 1; got {simulations} and {p:g}")
-    if n * simulations > MOST_PARENTS:
+    if 2 * n * simulations > MOST_PARENTS:  # blocks are drawn whole
         raise ValueError(f"{n} posts × {simulations} simulations are too many at once: take fewer simulations")
     if (partition is None) != (memberships is None):
         raise ValueError("give both the partition and the memberships on it, or neither")

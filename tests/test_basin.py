@@ -31,13 +31,38 @@ def test_a_density_integrates_to_one_and_even_posts_look_even_at_the_walls() -> 
     assert (space.density(np.zeros(len(GRID))) == 0).all()
 
 
-def test_the_density_of_landmarks_is_the_sum_of_their_kernels() -> None:
-    centres = np.random.default_rng(0).uniform(size=(30, 5))
-    totals = np.arange(30.0)
-    cells = Partition(Box((0.0,) * 5, (1.0,) * 5), centres)
-    apart = ((centres[:, None] - centres) ** 2).sum(axis=2)
-    kernels = np.exp(-apart / (2 * 0.3**2)) / (2 * np.pi * 0.3**2) ** 2.5
-    assert Space(cells, 0.3).density(totals) == pytest.approx(kernels @ totals / totals.sum())
+def test_the_density_of_landmarks_is_the_sum_of_the_kernels_of_the_posts_over_what_of_them_lies_inside() -> None:
+    events, centres, box = (
+        posts(40, d=5),
+        np.random.default_rng(0).uniform(0, 10, (30, 5)),
+        Box((0.0,) * 5, (10.0,) * 5),
+    )
+    snapshot = Space(Partition(box, centres), 3.0).see(events, Window(0, 20))
+    apart = ((centres[:, None] - snapshot.posts.x) ** 2).sum(axis=2)
+    kernels = np.exp(-apart / (2 * 3.0**2)) / (2 * np.pi * 3.0**2) ** 2.5 / box.kernel_mass(centres, 3.0)[:, None]
+    weight = snapshot.posts.weight
+    assert snapshot.density == pytest.approx(kernels @ weight / weight.sum())
+    with pytest.raises(ValueError, match="kernel_density"):
+        snapshot.space.density(snapshot.totals)
+    assert not snapshot.space.see(events, Window(30, 31)).density.any()
+
+
+def test_posts_at_the_same_but_for_rounding_are_one_place() -> None:
+    x = np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [1.0 + 1e-12, 2.0], [3.0, 2.0], [1.0, 2.001]])
+    snapshot = Space(GRID, 1.0).see(Events(np.arange(6.0), x, np.array([1.0, 2, 3, 4, 5, 6])), Window(0, 6))
+    places = snapshot.places
+    assert places.x.tolist() == x[[0, 1, 4, 5]].tolist()
+    assert places.of_post.tolist() == [0, 1, 0, 0, 2, 3]
+    assert places.weight.tolist() == [8, 2, 5, 6]
+    assert places.cell.tolist() == snapshot.cell[[0, 1, 4, 5]].tolist()
+    assert places.effective == pytest.approx(21**2 / (64 + 4 + 25 + 36))
+    assert len(Space(GRID, 1.0).see(posts(), Window(30, 31)).places) == 0
+
+
+def test_copies_are_redrawn_together() -> None:
+    events = Events(np.linspace(0, 1, 100), np.tile([5.0, 5.0], (100, 1)))
+    snapshot, rng = Space(GRID, 1.0).see(events, Window(0, 2)), np.random.default_rng(0)
+    assert {snapshot.replicate(rng).sum() % 100 for _ in range(20)} == {0}
 
 
 def test_a_window_sees_its_posts_inside_the_box_and_with_a_half_life_earlier_ones_too() -> None:
@@ -74,7 +99,8 @@ def test_a_basin_follows_from_its_membership() -> None:
     assert (big.share, little.share) == (pytest.approx(6 / 11), pytest.approx(3.2 / 11))
     assert big.centre.tolist() == [8.5, 8.0]
     assert little.centre == pytest.approx([1.125, 1.1])  # weights 1, 2, 1
-    assert little.members == (1, 0, 2)  # by distance to the centre: .125, .16, .30
+    # The density is highest in the cell of (1.1, 1.1); squared distances to its centre are .02, .02 and .09.
+    assert little.members == (1, 0, 2)  # equally near: the one of most weight first
     assert (big.posts, little.posts) == (2, 3)
     assert (big.probability, little.probability) == (0.7, 0.9)
     assert big.mass_of(snapshot) == pytest.approx(6 / 11)

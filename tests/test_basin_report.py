@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import json
 import re
@@ -18,15 +19,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from basins import continuation
 from basins.analysis import Analysis
 from basins.basin import Found, describe
 from basins.density import DensityFinder
 from basins.lifecycle import draw_lifecycle
 from basins.naming import names
-from basins.pictures import SMALL_MAPS, chosen_windows, colours, draw_window
+from basins.pictures import SMALL_MAPS, chosen_windows, draw_window
 from basins.report import lines, to_json_dict, write_report
+from basins.report_tables import FEATURES, SCORES
 from basins.space import Space
 from basins.tracking import Link, Track, Tracking
+from evaluation.continuation import continuation_scores
 from stpp.domain import Box, Grid
 from stpp.events import Events, Window
 from stpp.partition import Partition
@@ -37,12 +41,13 @@ HOSTILE = "<img src=x onerror=alert(1)>|`$x_$"
 CORNERS = np.array([[0.2, 0.2, 0.5], [0.8, 0.2, 0.5], [0.5, 0.8, 0.5]])
 
 
+@functools.cache
 def an_analysis(
-    lives: Sequence[Sequence[int]] = ((0, 1), (0, 1), (0, 1, 2), (0, 1), (0,)),
+    lives: tuple[tuple[int, ...], ...] = ((0, 1), (0, 1), (0, 1, 2), (0, 1), (0,)),
     d: int = 2,
     grid: bool = True,
     verdict: str = "no change beyond chance",
-    axes: Sequence[str] = (),
+    axes: tuple[str, ...] = (),
 ) -> tuple[Events, Analysis]:
     """Basins in the corners, by window: 1 merges into 0 at the end, 2 splits from 1 and dies."""
     rng = np.random.default_rng(0)
@@ -158,14 +163,24 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_five_sentences_come_first(written: Path) -> None:
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of one small report written twice, without texts."""
+    events, analysis = an_analysis(lives=((0,), (0, 1)))
+    folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    for folder in folders:
+        write_report(analysis, events, folder)
+    return folders
+
+
+def test_the_verdict_comes_first(written: Path) -> None:
     said = [line[2:] for line in (written / "report.md").read_text().splitlines()[2:7]]
-    assert said[0].startswith("There is 1 basin now: in the newest 7 days (2016-02-01 to 2016-02-08) it holds")
+    assert said[0].startswith("There is 1 basin now: in the newest 7 days (2016-02-01 to 2016-02-07) it holds")
     assert said[1].startswith("The largest is 0 “funding, virus, zika” with")
     assert "2 times as dense as the easiest way out" in said[1]
     assert said[2].startswith("Since the window before, merged: 1 “bill, reform, tax” into 0 “funding, virus, zika”")
-    assert said[3].startswith("Expected to go on in the next 7 days: 0 “funding, virus, zika” 90 %; likely to grow")
-    assert said[4].startswith("No signal in time: these basins are places, not events; 19 time-shuffle worlds")
+    assert said[3].startswith("Likely to go on in the next 7 days: 0 “funding, virus, zika” 90 %; likely to grow")
+    assert said[4] == "No signal in time: none of these basins changes more than chance does (19 time-shuffle worlds)."
 
 
 def test_what_is_beyond_chance_is_named() -> None:
@@ -174,7 +189,85 @@ def test_what_is_beyond_chance_is_named() -> None:
     assert "No signal" not in lines(analysis)[4]
     untested = analysis.significance.assign(change_p=np.nan, verdict="not tested")
     said = lines(replace(analysis, significance=untested, tests=pd.DataFrame()))[4]
-    assert said.startswith("Nothing was held against null worlds")
+    assert said.startswith("Nothing was held against chance")
+    assert "-B 19 tests it" in said
+
+
+def test_forecasts_are_held_against_the_best_simple_rule_and_chance() -> None:
+    _, analysis = an_analysis()
+    assert "better than the best simple rule, always naming the base rate" in lines(analysis)[3]
+    beaten = replace(analysis, scores={**analysis.scores, "brier_persist": 0.05})
+    assert "worse than persistence" in lines(beaten)[3]
+    test = analysis.tests.assign(statistic="continuation AUROC")
+    assert "are not shown to beat chance (p = 0.4)" in lines(replace(analysis, tests=test.assign(p_value=0.4)))[3]
+    assert "do better than chance (p ≤ 0.05)" in lines(replace(analysis, tests=test))[3]
+
+
+def test_what_goes_on_and_what_ends_are_told_apart() -> None:
+    _, analysis = an_analysis(lives=((0, 1, 2),) * 2)
+    chances = analysis.forecasts["track"].map({0: 0.9, 1: 0.17, 2: 0.5})
+    said = lines(replace(analysis, forecasts=analysis.forecasts.assign(p_continue=chances)))[3]
+    on, end = said.split("; ")[:2]
+    assert on.startswith("Likely to go on in the next 7 days: ")
+    assert "90 %" in on
+    assert "50 %" in on
+    assert re.fullmatch(r"likely to end: 1 “.*” 83 %", end)
+
+
+def test_only_basins_of_many_posts_have_the_steepest_sides() -> None:
+    _, analysis = an_analysis(lives=((0, 1, 2),) * 2)
+    small = analysis.measures.assign(barrier=[0.1, 0.1, 0.1, 0.7, 0.8, 9.0], posts=[40, 40, 40, 60, 40, 9])
+    said = lines(replace(analysis, measures=small))[1]
+    second = analysis.tracking.track_of(1, 1)
+    assert f"of the basins with 30 posts or more, {second} “" in said
+    assert "2.2 times as dense" in said
+    assert "steepest" not in lines(replace(analysis, measures=small.assign(posts=9)))[1]
+
+
+def test_basins_that_hold_everything_divide_the_map_between_them() -> None:
+    _, analysis = an_analysis(lives=((0, 1), (0, 1)))
+    halves = [replace(basin, share=0.5) for basin in analysis.found[-1].basins]
+    whole = replace(analysis, found=(analysis.found[0], Found(tuple(halves))))
+    assert lines(whole)[0].endswith("posts and divide the whole map between them.")
+    assert "divide" not in lines(an_analysis()[1])[0]
+
+
+def test_short_lives_and_origins_are_told() -> None:
+    _, analysis = an_analysis(lives=((0, 1), (2,)))
+    old = [replace(track, death=1, heir=2) for track in analysis.tracking.tracks[:2]]
+    born = replace(analysis.tracking.tracks[2], parents=())
+    said = lines(replace(analysis, tracking=Tracking((*old, born), ())))[2]
+    assert re.search(r"formed: 2 “[^”]*” from 0 “[^”]*” and 1 “", said)
+    assert "merged" not in said
+    assert said.endswith("Most do not last: 2 of the 2 basins before this window lived for one window only.")
+
+
+def test_the_report_says_how_sure_scores_are_and_what_cannot_be_said(tmp_path: Path) -> None:
+    events, analysis = an_analysis(lives=((0,), (0, 1)))
+    scores = pd.DataFrame({"score": ["auroc", "brier"], "value": [0.8, 0.1], "low": [0.7, 0.05], "high": [0.9, 0.2]})
+    speaks = pd.DataFrame({"feature": ["log_share", "age"], "coefficient": [0.5, np.nan], "low": [0.1, np.nan]})
+    speaks = speaks.assign(high=[0.9, np.nan], p_value=[0.01, np.nan])
+    outside = replace(events, x=np.where(np.arange(len(events))[:, None] < 7, 2.0, events.x))
+    write_report(replace(analysis, score_intervals=scores, coefficients=speaks), outside, tmp_path, texts=True)
+    text = (tmp_path / "report.md").read_text()
+    assert "| auroc | 0.8 | [0.7, 0.9] | – | – |" in text
+    assert "| log of its region's share | 0.5 [0.1, 0.9] | 0.01 |" in text
+    assert "windows that it has lived for" not in text
+    assert "the 7 outside of it are not looked at" in text
+    assert "| ≤ 0.05 | 19 |" in text
+    assert "no trend shown [−10 %, +35 %]" in text
+    assert text.index("How the forecasts fared") > text.index("Earlier windows")
+    assert {"coefficients.csv", "score_intervals.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_everything_that_is_spoken_of_is_defined(written: Path) -> None:
+    text = (written / "report.md").read_text()
+    told = set(re.findall(r"^- \*\*(.*?)\*\*:", text, flags=re.MULTILINE))
+    assert {"grows", "lasts", "auroc", "brier", "stability", "p", "barrier", "birth, death"} <= told
+    columns = ["p_continue", "continues", "share", "next_share", "p_grow", "p_sustained", "sustained", "expected_share"]
+    scores = continuation_scores(pd.DataFrame({name: [0.0, 1.0] for name in [*columns, "low", "high"]}))
+    assert set(FEATURES) == set(continuation.FEATURES)
+    assert {name for name in scores if not name.endswith(("_base", "_persist"))} == set(SCORES)
 
 
 def test_the_page_needs_no_other_file_and_runs_nothing(written: Path) -> None:
@@ -193,10 +286,8 @@ def test_markdown_shows_what_is_hostile_as_it_is(written: Path) -> None:
     assert r"&lt;img src=x onerror=alert(1)>\|\`$x_$" in text
 
 
-def test_posts_are_quoted_only_on_request(written: Path, tmp_path: Path) -> None:
-    events, analysis = an_analysis()
-    write_report(analysis, events, tmp_path)
-    assert "most central posts" not in (tmp_path / "report.html").read_text()
+def test_posts_are_quoted_only_on_request(written: Path, twice: tuple[Path, Path]) -> None:
+    assert "most central posts" not in (twice[0] / "report.html").read_text()
     text = (written / "report.md").read_text()
     assert "most central posts" in text
     assert all(len(line) < 200 for line in text.split("most central posts")[1].splitlines()[:5])
@@ -217,13 +308,8 @@ def test_the_tables_hold_every_basin_link_and_track(written: Path) -> None:
     assert nx.read_graphml(written / "influence.graphml").number_of_edges() == 1
 
 
-def test_the_same_analysis_gives_the_same_bytes(tmp_path: Path) -> None:
-    events, analysis = an_analysis(lives=((0,), (0, 1)))
-    folders = [tmp_path / name for name in "ab"]
-    for folder in folders:
-        folder.mkdir()
-        write_report(analysis, events, folder)
-    one, other = ({path.name: path.read_bytes() for path in sorted(folder.iterdir())} for folder in folders)
+def test_the_same_analysis_gives_the_same_bytes(twice: tuple[Path, Path]) -> None:
+    one, other = ({path.name: path.read_bytes() for path in sorted(folder.iterdir())} for folder in twice)
     assert one == other
 
 
@@ -255,7 +341,12 @@ def test_no_basin_is_said_plainly(tmp_path: Path) -> None:
 def test_no_basin_now_is_said_plainly(tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0, 1), (0,), ()))
     write_report(analysis, events, tmp_path)
-    assert lines(analysis)[0].startswith("There is no basin now: the newest 7 days has no basin among its 90 posts; 2")
+    said = lines(analysis)[0]
+    assert said.startswith("There is no basin now: the newest 7 days has no basin among its 90 posts; 2 lived earlier.")
+    assert said.endswith("The last window with basins was 1 window earlier: 90 posts, 1 basin.")
+    text = (tmp_path / "report.md").read_text()
+    assert "## The last window with basins\n\n2016-01-11 to 2016-01-17: 90 posts, 1 basin" in text
+    assert (tmp_path / "last.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(("d", "grid"), [(1, True), (3, True), (2, False), (5, False)])
@@ -276,7 +367,7 @@ def test_bands_are_as_wide_as_shares() -> None:
         assert heights == pytest.approx(sorted(basin.share for basin in one.basins))
     words = " ".join(text.get_text() for text in ax.texts)
     assert "0 funding, virus, zika" in words
-    assert len([line for line in ax.lines if len(line.get_xdata()) == 2]) >= 2  # the interval, and end of training
+    assert len([line for line in ax.lines if len(line.get_xdata()) == 2]) == 1  # the end of training
 
 
 def test_labels_of_a_map_do_not_cover_each_other() -> None:
@@ -287,15 +378,8 @@ def test_labels_of_a_map_do_not_cover_each_other() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_basins_seen_together_have_different_colours() -> None:
-    tracking = _tracking([(0, 1, 2)] * 3)
-    assert len(set(colours(tracking).values())) == 3
-
-
 def test_of_many_windows_the_newest_and_the_eventful_are_drawn() -> None:
-    lives: list[tuple[int, ...]] = [(0,)] * 30
-    lives[14:17] = [(0, 2)] * 3
-    _, analysis = an_analysis(lives=lives)
+    _, analysis = an_analysis(lives=((0,),) * 14 + ((0, 2),) * 3 + ((0,),) * 13)
     chosen = chosen_windows(analysis)
     assert len(chosen) == SMALL_MAPS
     assert {0, 14, 17, 29} <= set(chosen)

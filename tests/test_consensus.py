@@ -135,7 +135,7 @@ def test_windows_with_too_little_say_so() -> None:
     finder, _ = seen(even(600), landmarks=50)
     rng = np.random.default_rng(0)
     nothing = finder.fixed.see(even(600), Window(20.0, 30.0))
-    assert finder.find(nothing, rng) == Found((), "0 posts in the window; HDBSCAN needs at least 40")
+    assert finder.find(nothing, rng) == Found((), "posts at 0 places in the window; HDBSCAN needs at least 40")
     one_place = finder.fixed.see(Events(np.linspace(0, 9, 100), np.ones((100, 2))), Window(0.0, 10.0))
     assert not finder.find(one_place, rng).basins
     assert "one microstate" in finder.find(one_place, rng).remark

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from basins.basin import Basin, describe
-from basins.forward_chaining import DOUBT, ENOUGH, Chain, Choice
 from basins.continuation import FEATURES, coefficients, examples, predict
 from basins.density import DensityFinder
+from basins.forward_chaining import DOUBT, ENOUGH, Chain, Choice
 from basins.space import Snapshot, Space
 from basins.tracking import follow
 from evaluation.continuation import continuation_scores
@@ -131,6 +131,38 @@ def test_an_empty_next_window_is_unknown() -> None:
     np.testing.assert_allclose(table["change"].iloc[2:], np.log([0.51 / 0.61, 0.51 / 0.41]), atol=0.01)
 
 
+def test_posts_that_linger_by_a_half_life_are_not_counted_again() -> None:
+    """All posts on the left come in the first week, and still count for half a week later; their basin has ended."""
+    x = np.repeat([[-3.0, 0.0], [3.0, 0.0], [3.0, 0.0]], 40, axis=0)
+    events = Events(np.linspace(0, 21, 120, endpoint=False), x)
+    seen = [SPACE.see(events, window, half_life=7.0) for window in WEEKS[:3]]
+    places = np.array([[-3.0, 0.0], [3.0, 0.0]])
+    found = [discs(seen[0], places[:1]), *(discs(snapshot, places) for snapshot in seen[1:])]
+    assert seen[1].totals[seen[1].own_totals == 0].sum() > 10  # they are still there
+    table = table_of(seen, found, training=1)
+    left = table[table["basin"] == 0].iloc[0]
+    assert left[["window", "next_share", "continues", "grows"]].tolist() == [0, 0, 0, 0]
+    second = table[table["window"] == 1]
+    assert sorted(second["share"]) == [0.0, 1.0]  # the old posts are no share of the second week's
+    assert sorted(second["next_share"]) == [0.0, 1.0]
+    assert second.set_index("share")["continues"].to_dict() == {0.0: 0.0, 1.0: 1.0}
+
+
+def test_an_expected_share_is_no_worse_than_the_same_size_again_where_there_is_nothing_to_learn() -> None:
+    """Shares that wander: there is no change to foresee, and intervals hold as often as they say."""
+    rng, n = np.random.default_rng(5), 900
+    table = pd.DataFrame(rng.normal(size=(n, len(FEATURES))), columns=list(FEATURES))
+    share = rng.uniform(0.02, 0.3, n)
+    following = share * rng.gamma(4, 0.25, n)
+    table = table.assign(window=np.arange(n) // 30, basin=0, track=0, share=share, next_share=following, grain=0.001)
+    table = table.assign(age=5.0, continues=(following > share / 2) * 1.0, grows=(following > share) * 1.0)
+    out = predict(table.assign(lasts=np.nan, sustained=np.nan), 12, seed=0, models=("logistic",)).table
+    scores = continuation_scores(out)
+    assert scores["size_rmse"] <= 1.01 * scores["size_rmse_persist"]
+    assert scores["size_mae"] <= 1.01 * scores["size_mae_persist"]
+    assert scores["size_coverage"] == pytest.approx(0.9, abs=0.04)
+
+
 # -- what is known when ---------------------------------------------------------------------------------------------
 
 
@@ -177,6 +209,7 @@ def test_storms_are_foreseen() -> None:
     assert scores["brier"] < 0.8 * scores["brier_base"]
     assert scores["direction_accuracy"] > 0.7
     assert scores["size_mae"] < scores["size_mae_persist"]
+    assert scores["size_rmse"] < scores["size_rmse_persist"]
     assert 0.8 <= scores["size_coverage"] <= 1
     assert (table["low"] <= table["expected_share"]).all()
     assert (table["expected_share"] <= table["high"]).all()
@@ -271,16 +304,25 @@ def test_coefficients_recover_what_matters_and_say_what_has_none() -> None:
     assert out.loc["trend", "low"] < 1.5 < out.loc["trend", "high"]
     assert out.loc["trend", "p_value"] < 1e-6
     assert (out.loc[["age", "late", "speed"], "p_value"] > 0.001).all()
-    assert out.loc[["basins", "log_mass"], "estimate"].isna().all()
-    assert out.loc["basins", "remark"].startswith("does not vary")
+    assert out.loc[["basins", "log_mass"]].isna().all(axis=None)
+    assert out.columns.tolist() == ["coefficient", "low", "high", "p_value"]
 
 
-def test_separation_is_named() -> None:
+def test_without_a_finite_estimate_there_is_none() -> None:
     table = known_examples(200)
-    out = coefficients(table.assign(continues=(table["trend"] > 0).astype(float)))
-    assert out["estimate"].isna().all()
-    assert out["remark"].str.startswith("no finite estimate").all()
-    assert coefficients(table.head(ENOUGH - 1))["remark"].str.startswith("too few").all()
+    parted = table.assign(continues=(table["trend"] > 0).astype(float))
+    for bad in (
+        parted,
+        table.assign(continues=1.0),
+        table.assign(continues=np.nan),
+        table.head(ENOUGH - 1),
+        table.head(0),
+    ):
+        out = coefficients(bad)
+        assert out["feature"].tolist() == ["intercept", *FEATURES]
+        assert out.drop(columns="feature").isna().all(axis=None)
+    holed = table.assign(speed=table["speed"].where(table.index > 2))
+    assert coefficients(holed)["coefficient"].notna().all()
 
 
 # -- hostile input --------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
 from evaluation.continuation import (
     auroc,
@@ -135,6 +136,16 @@ def test_nothing_known_is_not_a_number() -> None:
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="2 forecasts, but 1 outcomes"):
         brier([0.1, 0.2], [1])
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]), st.booleans()), min_size=1, max_size=30))
+@settings(max_examples=40)
+def test_scores_are_those_of_scikit_learn(cases: list[tuple[float, bool]]) -> None:
+    p, y = np.array([c[0] for c in cases]), np.array([float(c[1]) for c in cases])
+    assert log_score(p, y) == pytest.approx(log_loss(y, p, labels=[0, 1]), rel=1e-6)
+    if 0 < y.sum() < len(y):
+        assert auroc(p, y) == pytest.approx(roc_auc_score(y, p))
+        assert direction(p, y)[1] == pytest.approx(f1_score(y, p >= 0.5))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))

@@ -12,7 +12,7 @@ import pytest
 
 from basins import FINDERS, make_finder
 from basins.basin import describe
-from basins.course import Course, Plan, follow_basins, predicted, set_up, windows_of
+from basins.course import Course, Plan, cases, follow_basins, predicted, set_up, windows_of
 from basins.fates import fates
 from basins.significance import BasinStatistic, judge, statistics
 from basins.space import Space
@@ -112,7 +112,7 @@ def test_scrambling_the_future_changes_no_window_link_or_forecast_before_it() ->
     assert before == [link for link in scrambled.tracking.links if link.window < 5]
     assert any(link.window < 5 for link in before)
     plan = plan_of(events)
-    first, second = (predicted(c, plan).table.query("window <= 5") for c in (whole, scrambled))
+    first, second = (predicted(cases(c, plan), plan).table.query("window <= 5") for c in (whole, scrambled))
     columns = [c for c in first if c.startswith(("p_", "expected", "low", "high")) or c in ("window", "basin", "share")]
     assert len(first) > 3
     np.testing.assert_array_equal(first[columns].to_numpy(dtype=float), second[columns].to_numpy(dtype=float))

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from basins.basin import Found
-from basins.density import DensityFinder, MergeTree, choose_bandwidth, noise_level
+from basins.density import DensityFinder, choose_bandwidth
+from basins.noise import noise_level
+from basins.persistence import MergeTree
 from basins.space import Snapshot, Space
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
@@ -143,7 +145,9 @@ def test_the_noise_level_is_that_of_the_even_posts(noise: float) -> None:
     rng, n = np.random.default_rng(3), 8000
     x = np.concatenate([SQUARE.sample(round(noise * n), rng), rng.normal(0, 0.8, (round((1 - noise) * n), 2))])
     snapshot = Space(Partition.of_grid(Grid.over(SQUARE, 64)), 0.3).see(Events(np.zeros(len(x)), x), WHOLE)
-    assert noise_level(snapshot, rng) * SQUARE.volume == pytest.approx(noise, rel=0.15, abs=1e-3)
+    assert noise_level(
+        snapshot, snapshot.space.density, snapshot.space.partition.volumes(rng), rng
+    ) * SQUARE.volume == pytest.approx(noise, rel=0.15, abs=1e-3)
 
 
 # -- basins --------------------------------------------------------------------------------------------------------
@@ -252,12 +256,22 @@ def test_windows_that_hold_nothing_hold_no_basin() -> None:
     assert finder.find(one, rng).basins == ()
 
 
-def test_all_posts_at_one_place_are_one_basin() -> None:
+def test_all_posts_at_one_place_are_no_basin() -> None:
+    """Copies of one post could have fallen anywhere together."""
     events = Events(np.linspace(0, 50, 300), np.tile([1.0, -2.0], (300, 1)))
-    found, _ = found_in(events, 2)
-    assert [basin.probability for basin in found.basins] == [1.0]
-    assert found.basins[0].centre == pytest.approx([1.0, -2.0])
-    assert found.basins[0].share == pytest.approx(1.0, abs=1e-3)
+    assert found_in(events, 2)[0].basins == ()
+
+
+def copied(events: Events, seed: int) -> Events:
+    """The same places, with 1 to 60 posts at each, four on average."""
+    times = np.minimum(60, np.random.default_rng(seed).pareto(1.1, len(events)).astype(int) + 1)
+    return events.take(np.repeat(np.arange(len(events)), times))
+
+
+def test_copies_at_one_place_make_no_basin_and_hide_none() -> None:
+    assert sum(len(found_in(copied(places(500, 2, seed), seed), 2)[0].basins) > 0 for seed in range(8)) == 0
+    found, _ = found_in(copied(places(500, 2, 1, (-2.5, 2.5)), 1), 2)
+    assert sorted(float(basin.centre[0]) for basin in found.basins) == pytest.approx([-2.5, 2.5], abs=0.4)
 
 
 def test_what_cannot_be_fitted_is_refused_in_one_line() -> None:

@@ -62,3 +62,14 @@ def test_landmarks_are_the_same_for_the_same_seed_and_need_a_place_inside() -> N
     assert one.tobytes() == two.tobytes()
     with pytest.raises(ValueError, match="widen the box"):
         Partition.around_landmarks(x + 5, 10, box, RNG(0))
+
+
+def test_the_volumes_of_cells_are_shares_of_the_box() -> None:
+    grid = Partition.of_grid(Grid(Box((0.0, 0.0), (1.0, 2.0)), (4, 5)))
+    assert grid.volumes(RNG(0)) == pytest.approx(np.full(20, 1 / 20))
+    line = Partition(Box((0.0,), (10.0,)), np.array([[1.0], [3.0], [9.0], [9.0]]))  # borders at 2 and 6
+    held = line.volumes(RNG(0))
+    assert held[:2] == pytest.approx([0.2, 0.4], abs=0.005)
+    assert held[2:].sum() == pytest.approx(0.4, abs=0.005)
+    assert held.sum() == pytest.approx(1)
+    assert held.min() > 0

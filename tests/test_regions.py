@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -57,7 +56,9 @@ def known(excites: list[tuple[int, int]], inhibits: list[tuple[int, int]] = [], 
         for s, target in pairs:
             matrix[target, s] = value
     error, ones = np.full((r, r), 0.05), np.ones((r, r))
-    return Influence(matrix, error, matrix - 0.2, matrix + 0.2, ones, 0.05, np.full(r, 100.0), np.array([0.1]))
+    return Influence(
+        matrix, error, matrix - 0.2, matrix + 0.2, ones, 0.05, np.full(r, 100.0), np.array([0.1]), 50 * ones, 1
+    )
 
 
 # -- the estimates ------------------------------------------------------------------------------------------------
@@ -103,12 +104,12 @@ def test_inhibition_is_seen() -> None:
 
 @pytest.mark.parametrize("rate", [1.0, 10.0])
 def test_independent_regions_do_not_influence_each_other(rate: float) -> None:
-    rng, wrong, worlds = np.random.default_rng(3), 0, 60
+    rng, wrong, worlds = np.random.default_rng(3), 0, 40
     for _ in range(worlds):
         t, region = hawkes(np.zeros((4, 4)), np.full(4, rate), 1.0, rng)
         found = influence(t, np.eye(4)[region], SPAN)
         wrong += bool((found.excites | found.inhibits).any())
-    assert wrong <= 7  # 3 expected at 5 %; more than 7 has a chance below 1 %
+    assert wrong <= 6  # 2 expected at 5 %; more than 6 has a chance below 1 %
 
 
 def test_regions_that_wake_up_together_do_not_excite_each_other() -> None:
@@ -132,7 +133,6 @@ def test_regions_with_few_posts_are_left_open() -> None:
     assert np.isnan(found.matrix[:, 2]).all()
     assert np.isfinite(found.matrix[:2, :2]).all()
     assert not (found.excites[2] | found.inhibits[2]).any()
-    json.dumps(found.to_json_dict(), allow_nan=False)
     empty = influence(np.zeros(0), np.zeros((0, 2)), SPAN)
     assert np.isnan(empty.matrix).all()
 
@@ -218,6 +218,19 @@ def test_branching_inside_and_across_comes_with_intervals() -> None:
     ]
 
 
+def test_intervals_of_branching_cover_what_is_planted_as_often_as_they_say() -> None:
+    """Few posts, and half-lives that are the best of six: normal quantiles would cover nine of ten."""
+    truth, rng, covered = np.array([[0.4, 0.0], [0.3, 0.0]]), np.random.default_rng(11), []
+    for seed in range(60):
+        snapshot, basins = halves(*hawkes(truth, np.array([1.0, 1.0]), 6.0, rng), seed=seed)
+        table = excitation(snapshot, basins)
+        for row, basin in zip(table.to_dict("records"), basins, strict=True):
+            s = int(basin.centre[0] > 0.5)
+            covered.append(row["branching_inside_low"] <= truth[s, s] <= row["branching_inside_high"])
+            covered.append(row["branching_across_low"] <= truth[1 - s, s] <= row["branching_across_high"])
+    assert np.mean(covered) >= 0.94
+
+
 def test_branching_is_unknown_where_there_are_too_few_posts_or_no_basin() -> None:
     t, region = np.linspace(0, 99, 10), np.arange(10) % 2
     snapshot, basins = halves(t, region)
@@ -237,7 +250,7 @@ def test_only_regions_that_excite_are_basins(monkeypatch: pytest.MonkeyPatch) ->
     assert len(found.basins) == 1
     assert found.basins[0].centre[0] < 0.5
     assert found.basins[0].id == 0
-    assert 0.9 < found.basins[0].probability <= 1
+    assert found.basins[0].probability == 1  # that of the region
     assert "1 of 2 regions" in found.remark
 
 

@@ -19,6 +19,7 @@ from stpp.models.regions import HawkesRegions
 from stpp.partition import Partition
 from stpp.simulation import simulate_hawkes
 from stpp.whatif import Branching, WhatIf, what_if
+from stpp.whatif_report import Estimate
 
 BOX = Box((0.0, 0.0), (1.0, 1.0))
 B, BETA, MU = 0.6, 2.0, 3.0
@@ -98,7 +99,7 @@ def test_the_mean_of_extra_posts_is_the_closed_form(model: IntensityModel, n: in
 
 
 def test_twice_as_many_posts_bring_twice_as_many() -> None:
-    one, two = (ask(planted(), past(), n=n, simulations=500).extra.mean for n in (20, 40))
+    one, two = (ask(planted(), past(), n=n, simulations=250).extra.mean for n in (32, 64))
     assert two == pytest.approx(2 * one, rel=0.1)
 
 
@@ -176,13 +177,53 @@ def test_a_fledgling_needs_a_number_of_posts_and_with_them_continues() -> None:
         excitation=model.excitation,
         spill=model.spill,
     )
-    found = ask(silent, recent, place=(0.75, 0.5), n=0, partition=cells, memberships=memberships)
-    assert found.basins[1].continuation_without.mean == 0
+    found = ask(silent, recent, place=(0.75, 0.5), n=20, p=0.2, partition=cells, memberships=memberships)
+    basin = found.basins[1]
+    assert basin.continuation_without.mean == 0
+    assert basin.share_before == 0
+    assert 0.1 < basin.reference < 0.6  # its share in the first step with the posts, not one post
     assert found.needed is not None
-    enough = ask(silent, recent, place=(0.75, 0.5), n=found.needed)
-    assert enough.basins[1].continuation_with.mean >= 0.5
-    assert enough.basins[1].continuation_change.low > 0
-    assert f"with {found.needed} added posts" in found.lines()[-1]
+    assert found.needed_low is not None
+    assert found.needed_high is None or found.needed <= found.needed_high
+    assert found.needed_low <= found.needed
+    assert (basin.continuation_with.mean >= 0.2) == (found.needed <= 20)
+    assert f"with {found.needed} added posts ({found.needed_low} to " in found.lines()[-1]
+
+
+def test_more_posts_never_bring_fewer() -> None:
+    """The progeny of the first posts is the same whatever their number."""
+    extras = [ask(halves(), past(), n=n, simulations=20).extra for n in range(30, 37)]  # across the edge of a block
+    assert [e.mean for e in extras] == sorted(e.mean for e in extras)
+    assert [e.high for e in extras] == sorted(e.high for e in extras)
+
+
+def test_shares_are_compared_with_those_of_the_time_before_that_was_asked_for() -> None:
+    history = Events(np.array([-9.0, -8.0, -1.5, -1.0]), np.array([[0.75, 0.5], [0.75, 0.5], [0.2, 0.5], [0.75, 0.5]]))
+    shares = [
+        ask(halves(), history, simulations=20, **given).basins[1].share_before for given in ({}, {"before": -10.0})
+    ]
+    assert shares == [0.5, 0.75]
+
+
+def test_it_says_where_extra_posts_fall() -> None:
+    cells = Partition.of_grid(Grid(BOX, (4, 1)))
+    memberships = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0]])
+    found = ask(halves(), past(), n=40, partition=cells, memberships=memberships)
+    where = found.to_json_dict()["where"]
+    assert where["at_place"] + where["other_regions"] + where["elsewhere"] == pytest.approx(found.extra.mean)
+    assert where["at_place"] > 0.8 * found.extra.mean
+    assert where["densest"][0]["centre"] == [0.125, 0.5]
+    assert "fall in the region at that place" in found.lines()[1]
+    assert "most around (0.125, 0.5)" in found.lines()[1]
+
+
+def test_what_always_happened_in_a_few_simulations_is_not_certain() -> None:
+    always, never = (Estimate.of_chance(np.full(20, value)) for value in (True, False))
+    assert (always.mean, always.high) == (1, 1)
+    assert always.low == pytest.approx(0.839, abs=1e-3)  # 20 of 20 by Wilson
+    change = Estimate.of_difference(always, never)
+    assert change.mean == change.high == 1
+    assert 0.7 < change.low < 0.85
 
 
 def test_where_no_number_suffices_it_says_so() -> None:
@@ -210,6 +251,7 @@ def test_outside_all_regions_nothing_can_continue() -> None:
         ({"n": -1}, "must be ≥ 0"),
         ({"weight": float("nan")}, "must be ≥ 0"),
         ({"steps": 0}, "steps ≥ 1"),
+        ({"before": 0.0}, "an earlier start"),
         ({"step": 0.0}, "longer than 0 days"),
         ({"p": 1.0}, "between 0 and 1"),
         ({"simulations": 1}, "simulations must be ≥ 2"),

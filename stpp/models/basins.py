@@ -12,25 +12,9 @@ import numpy as np
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.fields import decayed_totals
-from stpp.fitting import FitResult, Parameter, concave_weights, half_life_ladder
+from stpp.fitting import FitResult, Parameter, concave_weights
 from stpp.hawkes_fitting import format_days
-from stpp.models.rates import RegionRates
-
-SHORT_GAP = 0.25
-"""Quantile of the gaps between events that the shortest half-life is."""
-
-HALF_LIFE_STEP = 3.0
-MOST_HALF_LIVES = 8
-NEGLIGIBLE = 1e-5
-"""Share of the events that a kernel must explain to be kept."""
-
-
-def excitation_ladder(inside: Events, window: Window, most: int = MOST_HALF_LIVES) -> Array:
-    """(C,) decays of candidate kernels: half-lives from a short gap between events to a quarter of the window."""
-    gaps = np.diff(inside.t)
-    gaps = gaps[gaps > 0]
-    short = float(np.quantile(gaps, SHORT_GAP)) if len(gaps) else window.duration
-    return math.log(2) / half_life_ladder(short, window.duration / 4, HALF_LIFE_STEP, most)
+from stpp.models.rates import NEGLIGIBLE, RegionRates, excitation_ladder, reached
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,9 +84,3 @@ class BasinRates(RegionRates):
                 columns[:, c] += density * decay * decayed_totals(past.t, m, inside.t, decay)
         masses = [window.duration, *(reached(past.t, members.sum(axis=0), window, decay) for decay in decays)]
         return columns, np.array(masses)
-
-
-def reached(t: Array, weight: Array, window: Window, decay: float) -> float:
-    """Σ over events of their weight and the share of a kernel that falls inside the window."""
-    since = np.maximum(window.start - t, 0.0)
-    return float(weight @ (np.exp(-decay * since) - np.exp(-decay * (window.end - t))))

@@ -16,7 +16,7 @@ from stpp.background import KernelMixture, RunningMixture, between_events, decay
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fields import decayed_totals
-from stpp.fitting import bandwidth_ladder, fit_mixture
+from stpp.fitting import bandwidth_ladder, fit_mixture, half_life_ladder
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 from stpp.partition import Partition
 from stpp.simulation import MAX_EVENTS, Places
@@ -26,6 +26,14 @@ SPILL_DRAWS = 4096
 
 LEAST_REST = 1e-9
 """Membership that the given regions leave over in some cell before the rest counts as a region of its own."""
+
+SHORT_GAP = 0.25
+"""Quantile of the gaps between events that the shortest half-life is."""
+
+HALF_LIFE_STEP = 3.0
+MOST_HALF_LIVES = 8
+NEGLIGIBLE = 1e-5
+"""Share of the events that a kernel must explain to be kept."""
 
 
 def _none() -> Array:
@@ -355,3 +363,17 @@ def _drawn(which: NDArray[np.int64], samplers: Sequence[Places], d: int, rng: np
         if len(rows):
             out[rows] = draw(len(rows), rng)
     return out
+
+
+def excitation_ladder(inside: Events, window: Window, most: int = MOST_HALF_LIVES) -> Array:
+    """(C,) decays of candidate kernels: half-lives from a short gap between events to a quarter of the window."""
+    gaps = np.diff(inside.t)
+    gaps = gaps[gaps > 0]
+    short = float(np.quantile(gaps, SHORT_GAP)) if len(gaps) else window.duration
+    return math.log(2) / half_life_ladder(short, window.duration / 4, HALF_LIFE_STEP, most)
+
+
+def reached(t: Array, weight: Array, window: Window, decay: float) -> float:
+    """Σ over events of their weight and the share of a kernel that falls inside the window."""
+    since = np.maximum(window.start - t, 0.0)
+    return float(weight @ (np.exp(-decay * since) - np.exp(-decay * (window.end - t))))

@@ -13,8 +13,7 @@ from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.fields import decayed_totals
 from stpp.fitting import FitResult, Parameter, concave_weights
-from stpp.models.basins import NEGLIGIBLE, excitation_ladder, reached
-from stpp.models.rates import RegionRates
+from stpp.models.rates import NEGLIGIBLE, RegionRates, excitation_ladder, reached
 
 KERNELS = 3
 """Exponentials per pair of regions, at most: the ones that the pooled excitation uses most."""

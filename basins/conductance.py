@@ -6,7 +6,7 @@ through posts without structure is crossed by many steps, the more the more dime
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from basins.graph import Walk, walk
-from basins.relief import by_mass, more_than_noise, nearest_part
+from basins.prominence import by_mass, more_than_noise, nearest_part
 from basins.scan import scan_markov_times
 from basins.space import Snapshot, Space
 from stpp.domain import Array, Box
@@ -52,13 +52,13 @@ def least_conductance(box: Box, posts: int, cells: int, neighbours: int, rng: np
         around = walk(even, neighbours=neighbours)
         scan = scan_markov_times(around, 8, 2, rng)
         for labels in scan.labels[:, 0]:
-            flows = _between(around.flows, labels)
+            flows = _flows_between(around.flows, labels)
             if len(flows) > 1:
                 least = min(least, float(_conductances(flows).min()))
     return float(least * (n / posts) ** (1 / box.d))
 
 
-def _between(flows: csr_array[Any], labels: NDArray[np.int64]) -> Array:
+def _flows_between(flows: csr_array[Any], labels: NDArray[np.int64]) -> Array:
     """(parts, parts) share of all steps from one part to another."""
     member = np.equal.outer(np.arange(int(labels.max()) + 1), labels).astype(float)
     return np.asarray(member @ (flows @ member.T))
@@ -72,26 +72,30 @@ def _conductances(flows: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Hold:
+class ConductanceTest:
     """The walk of a window, and how well a part of it must hold it.
 
     Parameters
     ----------
     around : the walk
     totals : (cells,) weight per cell
+    places : (cells,) places of posts per weight: a few heavy places in the noise are no dense region
     centres : (cells, d)
-    share : (cells,) share of each cell's posts that are more than noise
+    share : (cells,) share of each cell's places that are more than noise
     most : conductance that a region stays below
     """
 
     around: Walk
     totals: Array
+    places: Array
     centres: Array
     share: Array
     most: float
 
     @classmethod
-    def of(cls, snapshot: Snapshot, around: Walk, volume: Array, least: float, rng: np.random.Generator) -> Hold:
+    def of(
+        cls, snapshot: Snapshot, around: Walk, volume: Array, least: float, rng: np.random.Generator
+    ) -> ConductanceTest:
         """Of a window with posts and its walk.
 
         Parameters
@@ -101,8 +105,11 @@ class Hold:
         least : conductance without structure, see :func:`least_conductance`
         """
         cells = snapshot.space.partition
-        share = more_than_noise(snapshot, np.eye(len(cells)), volume, rng)  # cells are too far apart to be smoothed
-        return cls(around, snapshot.totals, cells.centres, share, MARGIN * least)
+        once = _each_place_once(snapshot)
+        share = more_than_noise(once, np.diag(1 / volume), volume, rng)  # cells are too far apart to be smoothed
+        totals = snapshot.totals
+        places = np.divide(once.totals, totals, out=np.zeros(len(cells)), where=totals > 0)
+        return cls(around, totals, places, cells.centres, share, MARGIN * least)
 
     def standing(self, labels: NDArray[np.int64], totals: Array) -> NDArray[np.int64]:
         """Regions that hold the walk better than parts without structure do.
@@ -124,7 +131,7 @@ class Hold:
         flows = csr_array(scale @ self.around.flows @ scale)
         while True:
             labels = np.unique(labels, return_inverse=True)[1]
-            between = _between(flows, labels)
+            between = _flows_between(flows, labels)
             if len(between) == 1:
                 break
             left = _conductances(between)
@@ -133,7 +140,14 @@ class Hold:
                 break
             np.fill_diagonal(between, -1.0)
             labels = np.where(labels == worst, int(np.argmax(between[worst])), labels)
-        mass = np.bincount(labels, totals)
-        real = np.bincount(labels, totals * (self.share >= 0.5))
-        keep = real > 0.5 * mass
+        places = totals * self.places
+        keep = np.bincount(labels, places * (self.share >= 0.5)) > 0.5 * np.bincount(labels, places)
         return by_mass(np.where(keep[labels], labels, -1), totals)
+
+
+def _each_place_once(snapshot: Snapshot) -> Snapshot:
+    """The same posts, with weights that sum to 1 at each place."""
+    places, posts = snapshot.places, snapshot.posts
+    total = places.weight[places.of_post]
+    share = np.divide(posts.weight, total, out=np.zeros(len(posts)), where=total > 0)
+    return replace(snapshot, posts=replace(posts, weight=share))

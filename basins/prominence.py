@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, triu
 
-from basins.density import MergeTree
-from basins.space import Snapshot
+from basins.noise import noise_level
+from basins.persistence import MergeTree, extreme_quantile
+from basins.space import Snapshot, gaussian
 from stpp.blas import one_blas_thread
 from stpp.domain import Array
 from stpp.partition import Partition
@@ -32,19 +33,16 @@ LEVEL = 0.05
 THROWS = 100
 """Times that as many posts are thrown evenly into the box, to see what chance does."""
 
-QUIET_SHARE = 0.25
-"""Share of the box's volume, its least dense part, that the level of the noise is read from."""
-
 
 @dataclass(frozen=True, eq=False)
-class Relief:
+class ProminenceTest:
     """The density of a window over cells of any shape, and how high chance piles up posts.
 
     Parameters
     ----------
     partition : the cells
     totals : (cells,) weight per cell
-    posts : effective number of posts, (Σw)²/Σw²
+    posts : effective number of posts at places of their own, (Σw)²/Σw² of the weights of the places
     kernel : (cells + pairs, cells) of the cells' centres, and of the middles of neighbouring cells
     one, other : (pairs,) the two neighbouring cells
     share : (cells,) share of each cell's posts that are more than noise
@@ -64,7 +62,7 @@ class Relief:
 
     @classmethod
     @one_blas_thread
-    def of(cls, snapshot: Snapshot, volume: Array, windows: int, rng: np.random.Generator) -> Relief:
+    def of(cls, snapshot: Snapshot, volume: Array, windows: int, rng: np.random.Generator) -> ProminenceTest:
         """Of a window with posts.
 
         Parameters
@@ -73,13 +71,12 @@ class Relief:
         volume : (cells,) share of the box
         windows : that share the level
         """
-        cells, weight = snapshot.space.partition, snapshot.posts.weight
+        cells, posts = snapshot.space.partition, snapshot.places.effective
         one, other = (half.astype(np.int64) for half in triu(cells.neighbours).tocoo().coords)
         places = np.concatenate([cells.centres, (cells.centres[one] + cells.centres[other]) / 2])
-        kernel = _kernel(places, cells.centres, snapshot.space.bandwidth)
-        share = more_than_noise(snapshot, kernel[: len(cells)], volume, rng)
-        posts = float(weight.sum()) ** 2 / float((weight**2).sum())
+        kernel = gaussian(places, cells.centres, snapshot.space.bandwidth)
         room = kernel @ volume
+        share = more_than_noise(snapshot, kernel[: len(cells)] / room[: len(cells), None], volume, rng)
         kernel *= np.median(room) / room[:, None]  # so that cells of unequal size make no hills
         number = np.arange(len(cells), len(places))  # a pass lies between its two cells
         rows, columns = np.concatenate([one, other]), np.concatenate([number, number])
@@ -90,9 +87,7 @@ class Relief:
         for k, root in enumerate(np.sqrt(kernel @ thrown.T.astype(float)).T):
             persistence = MergeTree.of(np.ascontiguousarray(root), links).persistence
             reached[k] = persistence[0], persistence[1:].max(initial=0.0)
-        # the quantile of a Gumbel distribution, that of extremes, fitted by its moments
-        deviations = math.sqrt(6) / math.pi * (-np.euler_gamma - math.log(-math.log1p(-LEVEL / windows)))
-        anything, region = (reached.mean(axis=0) + deviations * reached.std(axis=0, ddof=1)).tolist()
+        anything, region = extreme_quantile(reached, LEVEL / windows).tolist()
         return cls(cells, snapshot.totals, posts, kernel, one, other, share, anything, region)
 
     def root(self, totals: Array) -> Array:
@@ -142,34 +137,22 @@ class Relief:
         return by_mass(labels, totals)
 
 
-def _kernel(places: Array, centres: Array, bandwidth: float) -> Array:
-    """(places, centres) Gaussian of the distances, 1 at 0."""
-    apart = (places**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * (places @ centres.T)
-    return np.asarray(np.exp(-0.5 * np.maximum(apart, 0.0) / bandwidth**2))
-
-
 def more_than_noise(snapshot: Snapshot, smoothing: Array, volume: Array, rng: np.random.Generator) -> Array:
     """(cells,) share of the posts that lie above the density of the quietest part of the box.
-
-    One random half of the posts says where that is and the other how dense it is there, and the other way round: the
-    half that chose the place would call it quieter than it is.
 
     Parameters
     ----------
     snapshot : a window with posts
-    smoothing : (cells, cells) kernel that posts and room are smoothed with
+    smoothing : (cells, cells) kernel that posts are smoothed with, divided by the room under it
     volume : (cells,) share of the box
     """
-    weight, cells, room = snapshot.posts.weight, snapshot.space.partition, smoothing @ volume
-    first = rng.random(len(weight)) < 0.5
-    halves = [cells.sums(snapshot.cell[part], weight[part]) for part in (first, ~first)]
-    found = room_there = 0.0
-    for chooses, measures in (halves, halves[::-1]):
-        order = np.argsort(smoothing @ chooses / room, kind="stable")
-        quiet = order[: int(np.searchsorted(np.cumsum(volume[order]), QUIET_SHARE)) + 1]
-        found, room_there = found + float(measures[quiet].sum()), room_there + float(volume[quiet].sum())
-    density = smoothing @ snapshot.totals / room
-    return np.asarray(np.maximum(0.0, 1 - 2 * found / room_there / np.maximum(density, 1e-300)))
+    per_room = 1 / (float(snapshot.totals.sum()) * snapshot.space.partition.box.volume)
+
+    def density(totals: Array) -> Array:
+        return np.asarray(smoothing @ totals * per_room)
+
+    level = noise_level(snapshot, density, volume, rng)
+    return np.asarray(np.maximum(0.0, 1 - level / np.maximum(density(snapshot.totals), 1e-300)))
 
 
 def by_mass(labels: NDArray[np.int64], mass: Array) -> NDArray[np.int64]:
