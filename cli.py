@@ -552,7 +552,7 @@ def flow(
 @DATES
 @click.option("--test-start", metavar="DATE", help="Space and tuning are learned before.  [default: half of the way]")
 @BOX
-@click.option("--texts", is_flag=True, help="Quote the most central posts in the report.")
+@click.option("--texts", is_flag=True, help="Quote the posts nearest to the peaks in the report.")
 @click.option("--null", "nulls", type=_names, default="time-shuffle", metavar="all|A,B,…", help="See 'stpp nulls'.")
 @click.option("-B", "B", type=int, metavar="N", help="Null worlds, 0 for none.  [default: 19 for density, else 0]")
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Directory for the report, its pictures and tables.")
@@ -691,7 +691,7 @@ def whatif(
     near: dict[str, Any] = {"at": when, "window": window, "place": place, "seed": session.seed}
     partition, regions, named = regions_before(events, make_finder(None, model.domain.d), box=model.domain, **near)
     where: dict[str, Any] = {"place": place, "partition": partition, "memberships": regions}
-    found = what_if(model, events, at=when, n=add, rng=session.seed, **where, **settings)
+    found = what_if(model, events, at=when, before=when - window, n=add, rng=session.seed, **where, **settings)
     values = found.to_json_dict()
     for region, name in zip(values["basins"], named, strict=True):
         region["name"] = name

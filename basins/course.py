@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from basins.basin import Basin, Finder, Found
+from basins.consensus import ConsensusFinder
 from basins.continuation import Predictions, examples, predict
 from basins.space import Snapshot
 from basins.tracking import Tracking, follow
@@ -217,7 +218,9 @@ def regions_before(
     n = max(1, math.floor((at - past.t[0]) / window))
     windows = [Window(at - (k + 1) * window, at - k * window) for k in reversed(range(n))]
     rng = np.random.default_rng(seed)
-    fitted = replace(finder, replicates=0).fit(past, windows, box, rng)  # only where they are matters
+    if not isinstance(finder, ConsensusFinder):  # whose basins are what replicates agree on; others need none for where
+        finder = replace(finder, replicates=0)
+    fitted = finder.fit(past, windows, box, rng)
     space, spot = fitted.fixed, np.asarray(place, dtype=float)
     found = fitted.find(space.see(past, windows[-1]), rng).basins
     regions = [basin.membership for basin in found]

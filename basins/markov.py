@@ -205,7 +205,7 @@ def pcca_memberships(walk: Walk, k: int) -> Array:
             warnings.simplefilter("ignore")  # it warns of splits that it makes none the worse
             try:
                 out = np.clip(np.asarray(pcca(matrix, len(out), pi).memberships).T, 0.0, 1.0)
-            except (ValueError, np.linalg.LinAlgError):  # no simplex to be found in the eigenvectors
+            except (ValueError, AssertionError, np.linalg.LinAlgError):  # no simplex in the eigenvectors
                 return pcca_memberships(walk, len(out) - 1)
     chosen = np.bincount(out.argmax(axis=0), minlength=len(out)) > 0
     full = np.zeros((int(chosen.sum()), len(walk.stationary)))

@@ -56,7 +56,7 @@ MEASURES: dict[str, str] = {
     "barrier": "log of the peak's density over that of the easiest pass out: 0.7 = the pass is half as dense",
     "escape_rate": "per day, at which posts that drift and diffuse like the density leave the region",
     "branching_inside": "posts that a post in the region triggers there",
-    "branching_across": "posts that a post in the region triggers in other basins",
+    "branching_across": "posts that a post in the region triggers outside it, in other basins or in none",
     "inward_fraction": "of replies from or into the region, those nearer its centre than the post they answer; "
     "0.5 = no pull",
     "circularity": "1 = its posts lie round their centre, 0 = on a line",

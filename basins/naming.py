@@ -62,7 +62,7 @@ class Name:
     text : the name, unlike that of any other track
     words : its key words, most typical first; none without texts
     place : where it lies, in plain words
-    posts : rows (of all events) of its most central posts, newest window first
+    posts : rows (of all events) of the posts nearest to its peak, newest window first
     """
 
     text: str

@@ -152,7 +152,8 @@ def more_than_noise(snapshot: Snapshot, smoothing: Array, volume: Array, rng: np
         return np.asarray(smoothing @ totals * per_room)
 
     level = noise_level(snapshot, density, volume, rng)
-    return np.asarray(np.maximum(0.0, 1 - level / np.maximum(density(snapshot.totals), 1e-300)))
+    seen = density(snapshot.totals)
+    return np.divide(np.maximum(seen - level, 0.0), seen, out=np.zeros(len(seen)), where=seen > 0)
 
 
 def by_mass(labels: NDArray[np.int64], mass: Array) -> NDArray[np.int64]:

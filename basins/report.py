@@ -48,7 +48,7 @@ def write_report(analysis: Analysis, events: Events, directory: Path, *, texts: 
     analysis : of all windows
     events : give dates, names of axes and, where quoted, texts
     directory : exists
-    texts : quote the most central posts
+    texts : quote the posts nearest to the peaks
 
     Returns
     -------
@@ -181,7 +181,7 @@ def _influence(analysis: Analysis) -> list[str]:
 
 
 def _quotes(analysis: Analysis, events: Events, k: int) -> list[tuple[str, list[str]]]:
-    """Basin → the beginnings of its most central posts of a window, no text twice."""
+    """Basin → the beginnings of the posts nearest to its peak in a window, no text twice."""
     texts = texts_of(events)
     if texts is None:
         return []

@@ -99,7 +99,9 @@ def speed_rows() -> list[tuple[str, str, str]]:
             rows.append((what, found, "flow_models.py"))
     for row in measured("basins_density", job="static", case="train"):
         what = "basins of 59,000 posts with 30 bootstraps (five planted, five found)"
-        rows.append((what, f"{float(row['seconds']):.1f} s, {float(row['peak_memory_mb']):.0f} MB", "basins_density.py"))
+        rows.append(
+            (what, f"{float(row['seconds']):.1f} s, {float(row['peak_memory_mb']):.0f} MB", "basins_density.py")
+        )
     for row in measured("basins_markov", job="scan"):
         what = f"Markov stability of {int(row['n']):,} posts at 20 Markov times"
         rows.append((what, f"{float(row['seconds']):.1f} s", "basins_markov.py"))

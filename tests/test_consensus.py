@@ -140,7 +140,7 @@ def test_windows_with_too_little_say_so() -> None:
     assert not finder.find(one_place, rng).basins
     assert "one microstate" in finder.find(one_place, rng).remark
     weightless = finder.fixed.see(Events(np.linspace(0, 9, 100), even(100).x, np.zeros(100)), Window(0.0, 10.0))
-    assert finder.find(weightless, rng).remark.startswith("0 posts")
+    assert finder.find(weightless, rng).remark.startswith("posts at 0 places")
     few_weigh = Events(np.linspace(0, 9, 100), even(100).x, np.where(np.arange(100) < 50, 1.0, 0.0))
     assert not finder.find(finder.fixed.see(few_weigh, Window(0.0, 10.0)), rng).basins
 
@@ -219,7 +219,8 @@ def test_the_comparison_of_two_places_is_standard_normal_on_even_posts() -> None
     rows, rng = np.arange(400), np.random.default_rng(1)
     drawn = []
     for _ in range(400):
-        posts = Snapshot(snapshot.window, Events(snapshot.posts.t, BOX.sample(400, rng)), rows, np.ones(400), finder.fixed)
+        events = Events(snapshot.posts.t, BOX.sample(400, rng))
+        posts = Snapshot(snapshot.window, events, rows, np.ones(400), finder.fixed)
         drawn.append(standing(posts, rows, *rng.choice(len(finder.fixed.partition), 2, replace=False), 1.0))
     assert kstest(drawn, "norm").pvalue > 0.001
     assert np.std(drawn) == pytest.approx(1.0, abs=0.12)

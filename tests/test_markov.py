@@ -181,6 +181,16 @@ def test_no_basin_in_uniform_noise() -> None:
         assert "uniform" in found.remark
 
 
+@pytest.mark.parametrize("d", [2, 5])
+def test_copies_at_one_place_make_no_basin(d: int) -> None:
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        times = np.minimum(60, rng.pareto(1.1, 500).astype(int) + 1)  # copies of each, four on average
+        x = np.repeat(rng.random((500, d)), times, axis=0)
+        events = Events(np.linspace(0, 58, len(x)), x)
+        assert found_in(events, Box((0.0,) * d, (1.0,) * d))[1].basins == ()
+
+
 def test_same_seed_same_basins() -> None:
     events, _ = simulate_world("static", 1500, 2)
     one, other = (found_in(events, WORLDS["static"].box)[1].basins for _ in range(2))

@@ -242,7 +242,7 @@ def test_windows_without_posts_are_left_out() -> None:
 @pytest.mark.parametrize("dispersion", [0.0, 0.3])
 def test_false_trends_are_rare_in_static_worlds(windows: int, dispersion: float) -> None:
     """Five tracks of constant expected share, with and without noise between windows beyond counting; after Holm."""
-    rng, worlds, alarms = np.random.default_rng(windows), 100, 0
+    rng, worlds, alarms = np.random.default_rng(windows), 150, 0
     share = np.array([0.3, 0.2, 0.15, 0.15, 0.05, 0.15])
     for _ in range(worlds):
         counts = rng.poisson(400, windows) + 1
@@ -250,7 +250,7 @@ def test_false_trends_are_rare_in_static_worlds(windows: int, dispersion: float)
         posts = np.array([rng.multinomial(n, p / p.sum()) for n, p in zip(counts, varied, strict=True)])
         p = [trend(7.0 * np.arange(windows), posts[:, b] / counts, counts).p for b in range(5)]
         alarms += min(p) <= 0.05 / 5  # when Holm rejects anything at all
-    assert alarms / worlds <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / worlds)
+    assert alarms / worlds <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / worlds)  # several such tests: none by bad luck
 
 
 def test_a_true_trend_is_seen_through_noise_between_windows() -> None:

@@ -20,7 +20,17 @@ from stpp.tuning import Progress
 
 MODELS: dict[str, type[IntensityModel]] = {
     model.name: model
-    for model in (Uniform, HistoricalAverage, DecayingKDE, Hawkes, BasinRates, HawkesRegions, DriftField, TransportFlow, Ensemble)
+    for model in (
+        Uniform,
+        HistoricalAverage,
+        DecayingKDE,
+        Hawkes,
+        BasinRates,
+        HawkesRegions,
+        DriftField,
+        TransportFlow,
+        Ensemble,
+    )
 }
 
 __all__ = [
