@@ -38,6 +38,9 @@ SCALE_FLOOR = 0.1
 MAX_FLOW_CELLS = 2_000
 """Most cells that mass is transported between: the plan is a dense matrix."""
 
+NEGLIGIBLE = 1e-100
+"""Share of the busiest cell's flow below which a cell counts as empty."""
+
 FLOW_ITERATIONS = 200
 """Of Sinkhorn's algorithm, at most: rows are divided by their sums anyway, so that the plan need not be exact."""
 
@@ -70,6 +73,11 @@ class Walk:
         if difference.nnz and difference.max() > 1e-9 * flows.max():
             raise ValueError("flows of a reversible walk must be symmetric: add the transpose")
         strength = np.asarray(flows.sum(axis=1), dtype=float).ravel()
+        seldom = strength < NEGLIGIBLE * strength.max(initial=0.0)
+        if seldom.any():  # posts that a short half-life has all but wiped out: nobody is ever there
+            keep = diags_array((~seldom).astype(float))
+            flows = csr_array(keep @ flows @ keep)
+            strength = np.asarray(flows.sum(axis=1), dtype=float).ravel()
         total = float(strength.sum())
         return cls(_stochastic(flows), strength / total if total > 0 else strength, True)
 
