@@ -23,6 +23,10 @@ Z = 1.959964
 """Standard normal quantile of 95 % intervals."""
 
 
+DOUBTFUL = 0.9
+"""Branching ratio above which a fit is more likely to have misread a drift than to be right."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over simulations and an interval.
@@ -193,6 +197,11 @@ class WhatIf:
                     f"or more) with probability {stays}"
                 )
         lines.append(self._verdict())
+        if self.branching_ratio > DOUBTFUL:
+            lines.append(
+                f"the model's branching ratio is {self.branching_ratio:.2g}: so near 1, a drift that no post brought "
+                "about may have been taken for excitation, and these numbers are too large"
+            )
         return lines
 
     def _verdict(self) -> str:
