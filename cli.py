@@ -952,11 +952,13 @@ def nulls(session: Session) -> None:
 
 @verb
 def models(session: Session) -> None:
-    """List the models."""
+    """List the models, and the finders of basins that 'evaluate' takes as models."""
+    from basins import FINDERS
     from stpp.models import MODELS
 
     lines = {name: model.summary_line for name, model in MODELS.items()}
-    session.show(lines, "\n".join(f"{name:20}{line}" for name, line in lines.items()))
+    lines |= {f"basins:{name}": finder.summary_line for name, finder in FINDERS.items()}
+    session.show(lines, "\n".join(f"{name:24}{line}" for name, line in lines.items()))
 
 
 @verb

@@ -51,7 +51,7 @@ def test_the_seed_is_printed_unless_quiet(stpp):
 
 def test_models_lists_the_registry(stpp):
     listed = json.loads(stpp("models", "--json").stdout)
-    assert {"uniform", "historical-average", "decaying-kde", "hawkes"} <= set(listed)
+    assert {"uniform", "historical-average", "decaying-kde", "hawkes", "basins:density"} <= set(listed)
     assert all(listed.values())
 
 
