@@ -148,7 +148,9 @@ def _strongest(analysis: Analysis) -> str:
     if math.isinf(barrier[steepest]):
         how = "no way leads out of it"
     else:
-        how = f"its peak is {math.exp(barrier[steepest]):.2g} times as dense as the easiest way out"
+        times = math.exp(barrier[steepest])
+        dense = f"{times:.2g}" if times < 100 else f"{times:,.0f}"
+        how = f"its peak is {dense} times as dense as the easiest way out"
     if len(tracks) == 1:
         return f"{line}; {how}."
     if steepest == tracks[0]:
