@@ -214,6 +214,22 @@ COMMON = [
 ]
 
 
+@contextmanager
+def _threads(jobs: int | None) -> Iterator[None]:
+    """Compiled code on so many threads, and after it as before: the last digits of sums depend on their number."""
+    if jobs is None:
+        yield
+        return
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(jobs)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
 def verb(function: Callable[..., None]) -> click.Command:
     """Make a command of a function, with the options that every verb takes."""
 
@@ -222,11 +238,8 @@ def verb(function: Callable[..., None]) -> click.Command:
     def command(seed: int, as_json: bool, force: bool, quiet: bool, jobs: int | None, **options: Any) -> None:
         session = Session(click.get_current_context().obj, seed, as_json, force, quiet, jobs, time.perf_counter())
         session.log(f"seed {seed}")
-        if jobs:
-            import numba
-
-            numba.set_num_threads(jobs)
-        function(session, **options)
+        with _threads(jobs):
+            function(session, **options)
 
     command.params += COMMON
     return command
