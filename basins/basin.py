@@ -59,14 +59,6 @@ class Basin:
         """(cells,) where most posts are the basin's."""
         return self.membership >= 0.5
 
-    def mass_of(self, snapshot: Snapshot) -> float:
-        """Share of a window's own posts, by weight, that fall in this basin's region; 0 of none.
-
-        Weighted by membership, not decayed: earlier posts that still count in the window are no posts that came in it.
-        """
-        total = float(snapshot.own_totals.sum())
-        return float(self.membership @ snapshot.own_totals) / total if total > 0 else 0.0
-
 
 @dataclass(frozen=True)
 class Found:

@@ -103,7 +103,6 @@ def test_a_basin_follows_from_its_membership() -> None:
     assert little.members == (1, 0, 2)  # equally near: the one of most weight first
     assert (big.posts, little.posts) == (2, 3)
     assert (big.probability, little.probability) == (0.7, 0.9)
-    assert big.mass_of(snapshot) == pytest.approx(6 / 11)
     assert little.peak == pytest.approx(snapshot.density[low].max())
     assert describe(snapshot, np.zeros((1, len(GRID))), np.ones(1)) == ()
 
