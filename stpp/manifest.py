@@ -29,9 +29,10 @@ OUTPUT = ("-o", "--output", "--animate", "--images")
 MANNERS = ("--force", "--quiet", "--json")
 """Options, with a value and without, that say what is written where and how it is told, and change no result."""
 
-RECORDED_VERSIONS = tuple(
-    "numpy scipy numba networkx optuna pandas pot pyarrow scikit-learn scikit-network statsmodels xarray".split()
-)
+RECORDED_VERSIONS = (
+    "numpy", "scipy", "numba", "networkx", "optuna", "pandas", "pot", "pyarrow", "scikit-learn", "scikit-network",
+    "statsmodels", "xarray",
+)  # fmt: skip
 
 
 def sha256(path: Path) -> str:
