@@ -252,11 +252,11 @@ def test_options_of_one_model_go_to_it_alone(stpp, events):
     assert marked["hawkes"]["log_score"] is not None
 
 
-def test_jobs_sets_the_number_of_threads(stpp, monkeypatch):
+def test_jobs_sets_the_number_of_threads_for_one_command(stpp, monkeypatch):
     import numba
 
-    asked = []
+    asked, before = [], numba.get_num_threads()
     monkeypatch.setattr(numba, "set_num_threads", asked.append)
     stpp("models", "--jobs", 1)
     stpp("models")
-    assert asked == [1]
+    assert asked == [1, before]
