@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -214,6 +214,36 @@ def error_ratio(space: Space) -> Array:
     return np.asarray(np.sqrt(np.prod(1 + np.exp(-((walls / h) ** 2)), axis=(0, 2))))
 
 
+def grid_space(
+    method: str,
+    cells: Mapping[int, int],
+    events: Events,
+    training: Sequence[Window],
+    box: Box,
+    rng: np.random.Generator,
+) -> Space:
+    """A grid over the box, and the bandwidth that predicts best from window to window.
+
+    Parameters
+    ----------
+    method : that needs it, for the message
+    cells : per axis, by number of dimensions
+    events, training, rng : as in :func:`choose_bandwidth`
+
+    Raises
+    ------
+    ValueError
+        if the box has more than 3 dimensions, or no post of the training windows falls into it
+    """
+    if box.d > MAX_GRID_DIMENSIONS:
+        raise ValueError(
+            f"{method} needs a grid, and a grid at most {MAX_GRID_DIMENSIONS} dimensions, not {box.d}: "
+            "take --method markov"
+        )
+    partition = Partition.of_grid(Grid.over(box, cells[box.d]))
+    return Space(partition, choose_bandwidth(events, training, partition, rng))
+
+
 def known_regions(
     finder: Finder, events: Events, training: Sequence[Window], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
@@ -250,13 +280,7 @@ class DensityFinder(Finder):
         ValueError
             if the box has more than 3 dimensions, or no post of the training windows falls into it
         """
-        if box.d > MAX_GRID_DIMENSIONS:
-            raise ValueError(
-                f"density needs a grid, and a grid at most {MAX_GRID_DIMENSIONS} dimensions, not {box.d}: "
-                "take --method markov"
-            )
-        partition = Partition.of_grid(Grid.over(box, CELLS[box.d]))
-        space = Space(partition, choose_bandwidth(events, training, partition, rng))
+        space = grid_space(self.name, CELLS, events, training, box, rng)
         fitted = replace(self, space=space, known=None)
         return replace(fitted, known=known_regions(fitted, events, training, rng))
 

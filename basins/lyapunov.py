@@ -37,17 +37,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from basins.basin import Basin, Finder, Found, describe
-from basins.density import Chance, choose_bandwidth, known_regions
+from basins.density import Chance, grid_space, known_regions
 from basins.diffusion import EPSILON, DriftDiffusion
 from basins.noise import noise_level
 from basins.persistence import MergeTree
 from basins.space import Snapshot, Space
 from stpp.blas import one_blas_thread
-from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
+from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.flow import Flow, pooled_pair
 from stpp.motion import drift_evidence
-from stpp.partition import Partition
 
 CELLS = {1: 256, 2: 64, 3: 16}
 """Grid cells per axis in 1, 2 and 3 dimensions: every candidate solves a linear system on them."""
@@ -261,13 +260,7 @@ class LyapunovFinder(Finder):
         ValueError
             if the box has more than 3 dimensions, or no post of the training windows falls into it
         """
-        if box.d > MAX_GRID_DIMENSIONS:
-            raise ValueError(
-                f"lyapunov needs a grid, which {box.d} dimensions do not allow (at most {MAX_GRID_DIMENSIONS}): "
-                "take --method markov"
-            )
-        partition = Partition.of_grid(Grid.over(box, CELLS[box.d]))
-        space = Space(partition, choose_bandwidth(events, training, partition, rng))
+        space = grid_space(self.name, CELLS, events, training, box, rng)
         seen = [snapshot for window in training if (snapshot := space.see(events, window)).totals.sum() > 0]
         diffusion = estimate(seen).diffusion if len(seen) > 1 else space.bandwidth**2 / (2 * training[-1].duration)
         fitted = replace(self, space=space, diffusion=diffusion, known=None)
