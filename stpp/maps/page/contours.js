@@ -1,0 +1,2 @@
+/* Iso-lines of a field on a grid, by marching squares. */
+const Contours = (() => ({}))();

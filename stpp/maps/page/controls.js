@@ -1,0 +1,2 @@
+/* Buttons, switches, lists, keys and themes. */
+const Controls = (() => ({}))();

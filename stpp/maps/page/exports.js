@@ -1,0 +1,2 @@
+/* The view as PNG, the selection as CSV. */
+const Exports = (() => ({}))();

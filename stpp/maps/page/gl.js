@@ -1,0 +1,2 @@
+/* Densities and posts, drawn by WebGL2. */
+const Gl = (() => ({}))();

@@ -1,0 +1,2 @@
+/* Reading posts: under the pointer, after a click, by a search. */
+const Reader = (() => ({}))();

@@ -1,0 +1,38 @@
+/* What the reader of the page has chosen; whoever draws listens. */
+const Store = (() => {
+  const state = {
+    at: 0,                // window, as a number that moves on between two whole ones while playing
+    beat: 1,              // sequential mode: 0 shows the forecast alone, 1 what came too
+    mode: "window",       // window | cumulative | sequential
+    playing: false,
+    speed: 1,             // windows per second
+    halfLife: 0,          // days; earlier posts fade by it, 0: only posts of the window
+    raster: "forecast",   // forecast | observed | difference | none
+    contours: "none",     // none | forecast | observed
+    posts: true,
+    flow: true,
+    basins: true,
+    model: "",            // whose forecast
+    other: "",            // the model to compare with
+    compare: "off",       // off | side | swipe
+    divider: 0.5,         // of the swipe, share of the width
+    colour: "plain",      // plain | basin | the name of a group (Atlas.meta.groups)
+    tool: "pan",          // pan | box | lasso
+    view: null,           // null: all; else { x, y, scale }: centre in map units, zoom relative to all
+    selection: null,      // null or a polygon [[x, y], …] in map units
+    post: -1,             // the post that was clicked
+    search: "",
+    theme: "auto",        // auto | light | dark
+  };
+  const listeners = [];
+
+  /* Take over what differs, and tell everyone which keys changed. */
+  function set(patch) {
+    const changed = new Set(Object.keys(patch).filter((key) => patch[key] !== state[key]));
+    if (!changed.size) return;
+    Object.assign(state, patch);
+    listeners.forEach((listener) => listener(state, changed));
+  }
+
+  return { state, set, subscribe: (listener) => listeners.push(listener), window: () => Math.floor(state.at + 1e-9) };
+})();

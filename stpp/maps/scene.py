@@ -1,0 +1,183 @@
+"""What a map shows: posts, and per window forecasts, what was observed, scores, flow and basins, as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stpp.domain import Array, Grid
+from stpp.events import Events, Window
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """What the layers of one map share.
+
+    Parameters
+    ----------
+    events : all that the map counts: those from the first window's start to the last one's end, in any dimensions
+    windows : in time order, of the same length; they may overlap or leave gaps
+    grid : 2-d, of the densities
+    axes : numbers of the two coordinates that are drawn
+    """
+
+    events: Events
+    windows: tuple[Window, ...]
+    grid: Grid
+    axes: tuple[int, int] = (0, 1)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the two axes."""
+        return self.events.axes[self.axes[0]], self.events.axes[self.axes[1]]
+
+    def places(self, x: Array) -> Array:
+        """(n, 2) the coordinates that are drawn, of places (n, d)."""
+        return np.asarray(x[:, list(self.axes)])
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """A density per window on the map's grid.
+
+    Parameters
+    ----------
+    name : of the model, or ``observed``
+    values : (windows, nx, ny) float32 relative to even over the map's grid (mean 1); 0 where there is none
+    totals : (windows,) posts expected, or observed, on the grid; NaN where there is none
+    """
+
+    name: str
+    values: NDArray[np.float32]
+    totals: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How a model did, window by window; NaN where there is no score.
+
+    Parameters
+    ----------
+    model : its name
+    fds : (windows,) forecast density score, 1 = uniform; improper
+    information_gain : (windows,) nats per event over the reference
+    """
+
+    model: str
+    fds: Array
+    information_gain: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Arrows:
+    """A velocity field per window, at some places.
+
+    Parameters
+    ----------
+    name : of the model that measured it
+    places : (m, 2) map units
+    velocity : (windows, m, 2) map units per day; NaN where there is none
+    sure : (windows, m) bool, beyond chance
+    """
+
+    name: str
+    places: Array
+    velocity: Array
+    sure: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BasinSeen:
+    """A basin in one window.
+
+    Parameters
+    ----------
+    track : its number through time
+    centre : on the map
+    share : of the window's posts, in [0, 1]
+    posts : that it holds
+    probability : that it exists; share of bootstrap replicates
+    barrier : how much denser its peak is than the pass of the easiest way out, as a log ratio; NaN if not known
+    p_continue, p_grow : forecast for the next window; NaN where there is none
+    """
+
+    track: int
+    centre: tuple[float, float]
+    share: float
+    posts: int
+    probability: float
+    barrier: float
+    p_continue: float
+    p_grow: float
+
+
+@dataclass(frozen=True)
+class TrackLine:
+    """A basin through time.
+
+    Parameters
+    ----------
+    id : its number
+    name : readable
+    birth, death : numbers of the map's windows: the first that it is in, and the first that it is no longer in; None
+        where it was there before the first window, or is still there in the last
+    """
+
+    id: int
+    name: str
+    birth: int | None
+    death: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """Basins per window.
+
+    Parameters
+    ----------
+    method : of the finder
+    grid : 2-d, of the outlines; None where basins have none in the plane
+    regions : (windows, nx, ny) uint8 on ``grid``: 0 for no basin, i + 1 for the window's i-th; None without a grid
+    found : per window, at most 255
+    tracks : all that occur
+    of_event : (n,) track of the basin that each event of the canvas lies in, −1 for none
+    """
+
+    method: str
+    grid: Grid | None
+    regions: NDArray[np.uint8] | None
+    found: tuple[tuple[BasinSeen, ...], ...]
+    tracks: tuple[TrackLine, ...]
+    of_event: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything on a map.
+
+    Parameters
+    ----------
+    title : of the page
+    canvas : what its layers share
+    observed : density of the posts that came
+    smoothing : standard deviation of the Gaussian that ``observed`` is smoothed with, map units
+    forecasts : of each model
+    scores : of each model
+    reference : that information gain is measured against; empty where there are no scores
+    arrows, basins : None where no run brings them
+    remarks : what a reader should know
+    """
+
+    title: str
+    canvas: Canvas
+    observed: Fields
+    smoothing: float
+    forecasts: Sequence[Fields] = ()
+    scores: Sequence[Scores] = ()
+    reference: str = ""
+    arrows: Arrows | None = None
+    basins: Basins | None = None
+    remarks: Sequence[str] = field(default=())
