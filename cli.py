@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stpp.events import Events
     from stpp.intensity import IntensityModel
     from stpp.manifest import Source
+    from stpp.maps.parts import Part
 
 DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 PATH = click.Path(path_type=Path)
@@ -179,6 +180,20 @@ class Session:
             for path in animate(result, model, images, force=force, progress=self.progress("frame")):
                 self.log(f"animation  {path}")
 
+    def draw(self, part: Part, directory: Path, title: str) -> bool:
+        """Draw the map of a run into its directory, or say why there is none; whether it was drawn."""
+        from stpp.maps import links
+        from stpp.maps.compose import compose
+        from stpp.maps.page import write_map
+
+        try:
+            scene, _ = compose([part], title=title, progress=self.progress())
+        except ValueError as error:  # of one coordinate, or of too many windows
+            self.log(f"no map: {error}")
+            return False
+        write_map(scene, directory / links.NAME, force=True)
+        return True
+
     def progress(self, unit: str = "window") -> Callable[[str, int, int], None]:
         """A progress bar, on a terminal only."""
         from tqdm import tqdm
@@ -233,7 +248,7 @@ def _threads(jobs: int | None) -> Iterator[None]:
 def verb(function: Callable[..., None]) -> click.Command:
     """Make a command of a function, with the options that every verb takes."""
 
-    @main.command()
+    @main.command(function.__name__.rstrip("_"))  # map_: map is a word of Python's
     @functools.wraps(function)
     def command(seed: int, as_json: bool, force: bool, quiet: bool, jobs: int | None, **options: Any) -> None:
         session = Session(click.get_current_context().obj, seed, as_json, force, quiet, jobs, time.perf_counter())
@@ -592,7 +607,9 @@ def basins(
     from basins import make_finder
     from basins.analysis import analyse, tested
     from basins.course import set_up
+    from basins.map_part import BasinsPart
     from basins.report import lines, to_json_dict, write_report
+    from basins.tables import write_tables
     from evaluation.continuation import continuation_scores, intervals
     from evaluation.significance import check_request
     from stpp.columns import texts_of
@@ -613,7 +630,9 @@ def basins(
         sure = intervals(found.forecasts, np.random.default_rng(session.seed))
         found = tested(found, continuation_scores(found.forecasts), sure, values)
         if directory:
-            write_report(found, source.events, directory, texts=texts)
+            write_tables(found, source.events, directory)
+            linked = session.draw(BasinsPart.of(directory, source), directory, title)
+            write_report(found, source.events, directory, texts=texts, linked=linked)
             if journal:
                 journal.unlink(missing_ok=True)
             session.record(directory, description, source)
@@ -746,6 +765,7 @@ def evaluate(
     from evaluation.animation import check_animation
     from evaluation.backtest import backtest
     from evaluation.families import null_lines
+    from evaluation.map_part import EvaluationPart
     from evaluation.plan import set_up
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import open_store, plan_record, save_nulls, save_result
@@ -781,7 +801,8 @@ def evaluate(
         if directory:
             session.animate(result, animate, images, force=again)
             title = f"Forecasts of {source.path.name}"
-            write_report(result, directory, title=title, manifest=essence(description), nulls=tested)
+            linked = session.draw(EvaluationPart.of(result, source), directory, title)
+            write_report(result, directory, title=title, manifest=essence(description), nulls=tested, linked=linked)
             if tested:
                 save_nulls(tested, directory / "nulls.json")
             save_result(result, directory, keep_forecasts=keep_forecasts)
@@ -917,13 +938,120 @@ def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) 
     from evaluation.report import leaderboard, write_report
     from evaluation.runs import load_nulls, load_result
     from stpp.manifest import essence
+    from stpp.maps import links
 
     result, manifest = load_result(run)
     title = f"Forecasts of {Path(manifest['input']['path']).name}"
-    write_report(result, run, title=title, manifest=essence(manifest), nulls=load_nulls(run / "nulls.json"))
+    beside: dict[str, Any] = {"nulls": load_nulls(run / "nulls.json"), "linked": (run / links.NAME).is_file()}
+    write_report(result, run, title=title, manifest=essence(manifest), **beside)
     session.animate(result, animate, images, force=session.force)
     session.show(result.to_json_dict(), leaderboard(result))
     session.log(f"\nreport     {run / 'report.html'}")
+
+
+@verb
+@click.argument("inputs", nargs=-1, required=True, type=PATH, metavar="EVENTS|RUN…")
+@click.option("-o", "--output", type=PATH, required=True, metavar="map.html", help="The page to write.")
+@COLUMNS
+@click.option("--window", type=_duration, metavar="DURATION", help="Length of the time windows, where no run has any.")
+@click.option("--box", type=_box, metavar="LO,HI,…", help="What is drawn; by default the runs' domain, or all events.")
+@click.option("--axes", type=_names, metavar="A,B", help="The two coordinates to draw.  [default: the first two]")
+@click.option("--colours", type=_names, default="", metavar="MARK,…", help="Marks to colour posts by.")
+@click.option("--texts", is_flag=True, help="Put texts and authors into the page, for whoever opens it.")
+@click.option(
+    "--max-posts",
+    "most",
+    type=click.IntRange(1),
+    default=1_000_000,
+    show_default=True,
+    metavar="N",
+    help="Of more, a sample is drawn; every count stays true.",
+)
+@click.option("--title", help="Of the page.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "atlas-parquet"]),
+    default="html",
+    show_default=True,
+    help="A page, or posts for embedding-atlas.",
+)
+def map_(
+    session: Session,
+    inputs: tuple[Path, ...],
+    output: Path,
+    colours: tuple[str, ...],
+    texts: bool,
+    most: int,
+    form: str,
+    time: str | None,
+    coords: tuple[str, ...] | None,
+    weight: str | None,
+    **drawn: Any,
+) -> None:
+    """Draw the weather map: one HTML page that plays posts, forecasts, flow and basins through time.
+
+    Runs of 'evaluate', 'basins', 'flow' and 'fit' on the same events lay their layers over one another. The page needs
+    nothing but a browser: no server, no network. Runs of 'evaluate' and 'basins' bring a map of their own.
+    """
+    from stpp.columns import texts_of
+    from stpp.maps.atlas_parquet import write_atlas_parquet
+    from stpp.maps.compose import compose
+    from stpp.maps.page import write_map
+
+    reading = {"time": time, "coords": coords, "weight": weight}
+    parts = [_part(session, path, reading) for path in inputs]
+    scene, rows = compose(parts, progress=session.progress(), **drawn)
+    words = texts_of(parts[0].source.events) if texts else None
+    if texts and words is None:
+        raise ValueError(f"{parts[0].source.path} has no column of texts: leave --texts out")
+    kept = None if words is None else [words[row] for row in rows]
+    session.log(*scene.remarks)
+    if form == "html":
+        facts = write_map(scene, output, most=most, texts=kept, colours=colours, force=session.force)
+    else:
+        facts = write_atlas_parquet(scene, output, texts=kept, force=session.force)
+    session.show({"output": str(output)} | facts, f"{output}: " + ", ".join(f"{v:,} {k}" for k, v in facts.items()))
+
+
+def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
+    """What an input of a map brings."""
+    from stpp.manifest import read_manifest
+    from stpp.maps.parts import EventsPart, FitPart, FlowPart
+
+    if not path.is_dir():
+        return EventsPart(session.read(path, reading))
+    if "plan" in read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN"):
+        from evaluation.map_part import EvaluationPart
+
+        return EvaluationPart.of_run(path)
+    if (path / "basins.csv").is_file():
+        from basins.map_part import BasinsPart
+
+        return BasinsPart.of_run(path)
+    if (path / "model.json").is_file():
+        return (FlowPart if (path / "flow.nc").is_file() else FitPart).of_run(path)
+    raise ValueError(f"{path} has nothing to draw: give events, or a run of stpp evaluate, basins, flow or fit")
+
+
+@verb
+@click.argument("run", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, metavar="out.gif|mp4", help="The animation to write.")
+@click.option("--model", help="Which model of an evaluation.  [default: the best beside the reference]")
+@click.option("--step", type=_duration, default="1d", show_default=True, help="Window after a fit's training time.")
+@GRID
+def animate(session: Session, run: Path, output: Path, model: str | None, step: float, grid: int) -> None:
+    """Animate a run of 'evaluate', 'fit', 'basins' or 'flow': what was expected of each window, then what came."""
+    how: dict[str, Any] = {"force": session.force, "progress": session.progress("window")}
+    if (run / "basins.csv").is_file():
+        from basins.animation import animate_basins
+
+        written = animate_basins(run, output, **how)
+    else:
+        from evaluation.animation import animate_run
+
+        written = animate_run(run, output, model=model, step=step, cells=grid, **how)
+    session.show({"output": str(written), "bytes": written.stat().st_size}, f"animation  {written}")
 
 
 @verb

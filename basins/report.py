@@ -26,6 +26,7 @@ from basins.trust import against_rules
 from basins.verdict import called, counted, current_forecasts, last_with_basins, tracks_of, verdict, when
 from stpp.columns import in_words, texts_of
 from stpp.events import Events
+from stpp.maps.links import address
 from stpp.pages import write_pages
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ AUROC = {"these forecasts": "", "base rate": "_base", "persistence": "_persist"}
 """Who forecasts → ending of its score."""
 
 
-def write_report(analysis: Analysis, events: Events, directory: Path, *, texts: bool = False) -> Path:
+def write_report(
+    analysis: Analysis, events: Events, directory: Path, *, texts: bool = False, linked: bool = False
+) -> Path:
     """Write ``report.html`` (one page, its pictures inside), ``report.md`` with its pictures, and the tables as CSV.
 
     The same analysis gives the same bytes.
@@ -49,13 +52,14 @@ def write_report(analysis: Analysis, events: Events, directory: Path, *, texts: 
     events : give dates, names of axes and, where quoted, texts
     directory : exists
     texts : quote the posts nearest to the peaks
+    linked : a map of these windows, ``map.html``, lies beside it
 
     Returns
     -------
     the path of ``report.html``
     """
     write_tables(analysis, events, directory)
-    return write_pages(directory, Path(__file__).parent, _content(analysis, events, texts))
+    return write_pages(directory, Path(__file__).parent, _content(analysis, events, texts, linked))
 
 
 def to_json_dict(analysis: Analysis) -> dict[str, Any]:
@@ -105,19 +109,23 @@ def lines(analysis: Analysis) -> list[str]:
 # -- what the pages show ------------------------------------------------------------------------------------------
 
 
-def _content(analysis: Analysis, events: Events, texts: bool) -> dict[str, Any]:
+def _content(analysis: Analysis, events: Events, texts: bool, linked: bool) -> dict[str, Any]:
     last, shown = len(analysis.windows) - 1, last_with_basins(analysis)
+    on_map = [[(f"{when(analysis, k, events)} on the map", address(k))] if linked else [] for k in range(last + 1)]
     older = [
-        {"title": f"{when(analysis, k, events)}: {counted(analysis, k)}"} | window_table(analysis, k)
+        {"title": f"{when(analysis, k, events)}: {counted(analysis, k)}", "links": on_map[k]}
+        | window_table(analysis, k)
         for k in range(last - 1, -1, -1)
     ]
     earlier = shown if shown is not None and shown < last else None
     return {
         "title": analysis.title,
         "verdict": verdict(analysis, events),
+        "whole_map": [("Open the map of all windows", address())] if linked else [],
         "lifecycle": lifecycle_picture(analysis, events),
         "newest": window_table(analysis, last),
         "map": map_picture(analysis, last, events),
+        "newest_on_map": on_map[last],
         "earlier": None if earlier is None else older[last - 1 - earlier],
         "earlier_map": None if earlier is None else map_picture(analysis, earlier, events),
         "quotes": _quotes(analysis, events, shown) if texts and shown is not None else [],

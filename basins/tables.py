@@ -1,10 +1,12 @@
-"""The tables of an analysis, as CSV files and, where there is an influence graph, as GraphML."""
+"""What an analysis found, as files: tables as CSV, regions as NetCDF and, where there is one, a graph as GraphML."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from basins.colours import colours
+from basins.regions_file import NAME, regions_of, write_regions
 from stpp.events import Events
 from stpp.outputs import new_file
 
@@ -29,7 +31,7 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     measures = analysis.measures
     if len(measures):
         measures = measures.assign(name=measures["track"].map(names))
-    columns = ["id", "name", "place", "birth", "death", "windows", "parents", "heir", "largest_share"]
+    columns = ["id", "name", "place", "birth", "death", "windows", "parents", "heir", "largest_share", "colour"]
     tracks = [row | {"parents": " ".join(map(str, row["parents"]))} for row in track_rows(analysis)]
     kinds = {"birth": "Int64", "death": "Int64", "heir": "Int64"}
     link = ["window", "source", "target", "overlap", "distance", "score", "confidence", "kind"]
@@ -49,6 +51,7 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
 
 def track_rows(analysis: Analysis) -> list[dict[str, Any]]:
     """What became of each track: windows by their number, tracks by theirs, None where there is none."""
+    shades = colours(analysis.tracking)
     return [
         {
             "id": track.id,
@@ -60,13 +63,15 @@ def track_rows(analysis: Analysis) -> list[dict[str, Any]]:
             "parents": list(track.parents),
             "heir": track.heir,
             "largest_share": max(analysis.found[k].basins[b].share for k, b in track.basins),
+            "colour": shades[track.id],
         }
         for track in analysis.tracking.tracks
     ]
 
 
 def write_tables(analysis: Analysis, events: Events, directory: Path) -> None:
-    """Write every table that is not empty (``basins.csv`` and ``tracks.csv`` always), and ``influence.graphml``.
+    """Write every table that is not empty (``basins.csv`` and ``tracks.csv`` always), the regions, ``regions.nc``, and
+    ``influence.graphml``.
 
     Parameters
     ----------
@@ -80,6 +85,8 @@ def write_tables(analysis: Analysis, events: Events, directory: Path) -> None:
         dated = {side: [events.date(t).isoformat() for t in table[side]] for side in ("start", "end") if side in table}
         with new_file(directory / f"{name}.csv", force=True) as path:
             table.assign(**dated).to_csv(path, index=False)
+    with new_file(directory / NAME, force=True) as path:
+        write_regions(path, regions_of(analysis), events)
     if analysis.influence is not None:
         import networkx as nx
 

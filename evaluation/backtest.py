@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from evaluation.plan import Plan, training_events
 from evaluation.scoring import PER_EVENT, score_window
 from evaluation.store import Store
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
-from stpp.events import Events
+from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
 from stpp.memory import peak_memory_mb, reset_peak_memory
 from stpp.models import fit_model
@@ -254,21 +254,39 @@ def _forecasts(
         batch, ready = windows[first : first + every], max(done - first, 0)
         if not batch[ready:]:
             continue
-        issue, past = batch[0].start, plan.past(batch[0].start)
+        start, past = batch[0].start, plan.past(batch[0].start)
         training_events(events, past)
         fitted = store.fit(name, first) if store else None
         if fitted is None:
-            fitted = fit_model(model, plan.known(events, issue), past, progress)
+            fitted = fit_model(model, plan.known(events, start), past, progress)
             if store:
                 store.keep_fit(name, first, fitted)
         fits[name] = fitted
         converged = fitted.result is None or fitted.result.converged
-        if plan.history is None:
-            issued = fitted.rolling_forecasts(events.before(batch[-1].start), batch, grid, first=ready)
-        else:
-            issued = (fitted.forecast(w, plan.known(events, w.start), grid) for w in batch[ready:])
+        issued = issue(fitted, events, batch, plan, grid, first=ready)
         for k, forecast in zip(range(first + ready, first + len(batch)), issued, strict=True):
             yield k, converged, forecast
+
+
+def issue(
+    fitted: IntensityModel, events: Events, windows: Sequence[Window], plan: Plan, grid: Grid | None, *, first: int = 0
+) -> Iterator[AnyForecast]:
+    """The forecasts of successive windows by a model fitted before them, each from what is known at its start.
+
+    Parameters
+    ----------
+    fitted : that has seen nothing from the start of the first window on
+    events : all of them, those inside the domain
+    windows : of the plan, in time order
+    plan : says how far back a forecast may look
+    grid : of the forecasts; None above 3 dimensions
+    first : those of windows before this number are passed over
+    """
+    if plan.history is None:
+        yield from fitted.rolling_forecasts(events.before(windows[-1].start), windows, grid, first=first)
+    else:
+        for window in windows[first:]:
+            yield fitted.forecast(window, plan.known(events, window.start), grid)
 
 
 def information_gains(table: pd.DataFrame, reference: str) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from evaluation.numbers import rounded, signed
 from evaluation.scores import SCORES
 from stpp.columns import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS
+from stpp.maps.links import address
 from stpp.pages import write_pages
 from stpp.runs import ROUGH_FIT
 
@@ -79,6 +80,7 @@ def write_report(
     title: str = "Forecast evaluation",
     manifest: Mapping[str, Any] | None = None,
     nulls: Sequence[NullResult] = (),
+    linked: bool = False,
 ) -> Path:
     """Write ``report.html``, one page with its pictures inside, and ``report.md`` with its pictures beside it.
 
@@ -92,6 +94,7 @@ def write_report(
     title : of the page
     manifest : what the results depend on, as JSON values; its ``seed`` is that of the intervals
     nulls : tests of the result against null worlds
+    linked : a map of all windows, ``map.html``, lies beside it
 
     Returns
     -------
@@ -105,11 +108,13 @@ def write_report(
     content = {
         "title": title,
         "verdict": _verdict(result, beaten, nulls),
+        "whole_map": [("Open the map of all windows", address())] if linked else [],
         "columns": [*COLUMNS, "verdict"],
         "rows": _rows(result),
         "scored": _scored(result),
         "gains": gains_picture(result),
         "windows": windows_pictures(result),
+        "shown_windows": _on_map(result) if linked else [],
         "maps": map_pictures(result),
         "no_maps": _why_no_maps(result),
         "pairs": verdicts(beaten) if result.counts["scored"] > 1 else [],
@@ -302,6 +307,15 @@ def _json(value: Any) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _on_map(result: BacktestResult) -> list[tuple[str, str]]:
+    """The best and the worst window, and where they are on the map."""
+    from evaluation.pictures import best_and_worst
+
+    windows = best_and_worst(result)
+    names = ("the best window", "the worst window") if len(windows) > 1 else ("the only window",)
+    return [(f"Open {name} on the map", address(k)) for name, k in zip(names, windows, strict=True)]
 
 
 def _why_no_maps(result: BacktestResult) -> str:

@@ -136,6 +136,7 @@ def animate_flows(
     directory: Path,
     title: str = "flow",
     *,
+    name: str = "flow",
     formats: Sequence[str] = FORMATS,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -148,6 +149,7 @@ def animate_flows(
     events : give the epoch and the names of the axes
     directory : made where it does not exist
     title : as in :func:`draw_flow`
+    name : of the files, without suffix
     formats : of ``gif`` and ``mp4``
     force : overwrite
     progress : told (done, total) after every window
@@ -176,7 +178,7 @@ def animate_flows(
         fullest = max(flows, key=lambda flow: (flow.density.any(), moves(flow).sum()))
         return palette_of(_frame(fullest, events, title, top, fastest))
 
-    return write_movie(frames(), [1] * len(flows), palette, directory, "flow", formats=formats, force=force)
+    return write_movie(frames(), [1] * len(flows), palette, directory, name, formats=formats, force=force)
 
 
 def _frame(flow: Flow, events: Events, title: str, top: float, fastest: float) -> Pixels:

@@ -6,17 +6,19 @@ import builtins
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.animation import HALF_SECONDS, animate
+from evaluation.animation import HALF_SECONDS, animate, animate_run
 from evaluation.backtest import BacktestResult, backtest
 from evaluation.plan import Plan
 from evaluation.store import Store
 from stpp.domain import Box
 from stpp.events import Events, Window
+from stpp.flow_files import read_flows
 from stpp.models import make_models
 
 
@@ -125,3 +127,73 @@ def test_an_interrupted_animation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         animate(run(tmp_path), "uniform", tmp_path / "out", progress=stop)
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture(scope="module")
+def folder(stpp, events, tmp_path_factory) -> Path:
+    """Runs of each kind: an evaluation of six windows whose forecasts were not all kept, a fit, flows."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = ["--test-start", "2020-01-31", "--test-end", "2020-02-06", "--step", "1d", "--grid", 8]
+    commands = {
+        "evaluation": ["evaluate", events, "--models", "uniform,decaying-kde", *words],
+        "fit": ["fit", "historical-average", events, "--end", "2020-01-31"],
+        "flow": ["flow", events, "--step", "8d"],
+    }
+    for name, command in commands.items():
+        done = stpp(*command, "-o", folder / name)
+        assert done.exit_code == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "frames"), [("evaluation", "decaying-kde", 12), ("fit", "historical-average", 18)]
+)
+def test_a_run_becomes_one_animation(kind: str, model: str, frames: int, folder: Path, tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    path = tmp_path / "new" / "out.gif"
+    assert animate_run(folder / kind, path, progress=lambda *said: heard.append(said)) == path
+    shown = pixels(path)
+    assert len(shown) == frames
+    assert heard == [(model, k, frames // 2) for k in range(1, frames // 2 + 1)] * 2  # issued, then drawn
+    assert (np.abs(shown[0] - shown[1]).sum(axis=2) > 60).any()  # what came
+    assert [file.name for file in path.parent.iterdir()] == ["out.gif"]
+
+
+def test_an_evaluation_shows_any_of_its_models_and_a_fit_windows_of_any_length(folder: Path, tmp_path: Path) -> None:
+    best, uniform, longer = (tmp_path / f"{name}.gif" for name in ("best", "uniform", "longer"))
+    animate_run(folder / "evaluation", best, model="decaying-kde")
+    animate_run(folder / "evaluation", uniform, model="uniform")
+    assert best.read_bytes() != uniform.read_bytes()
+    animate_run(folder / "fit", longer, step=3.0, cells=10)
+    assert len(pixels(longer)) == 6
+
+
+def test_flows_become_one_animation(folder: Path, tmp_path: Path) -> None:
+    flows = read_flows(folder / "flow" / "flow.nc")
+    heard: list[tuple[str, int, int]] = []
+    path = animate_run(folder / "flow", tmp_path / "wind.gif", progress=lambda *said: heard.append(said))
+    assert len(pixels(path)) == len(flows) > 1
+    assert heard[-1] == ("drift", len(flows), len(flows))
+
+
+BAD_RUNS = {
+    "format": ("evaluation", "out.avi", {}, "format avi: there are gif and mp4"),
+    "no format": ("evaluation", "out", {}, "there are gif and mp4"),
+    "model of an evaluation": ("evaluation", "out.gif", {"model": "moon"}, "no model 'moon' was evaluated"),
+    "model of a fit": ("fit", "out.gif", {"model": "hawkes"}, "is a run of historical-average, not of hawkes"),
+    "no run": ("nowhere", "out.gif", {}, "manifest.json is missing"),
+    "long step": ("fit", "out.gif", {"step": 100.0}, "take a shorter --step"),
+    "exists": ("fit", "there.gif", {}, "there.gif exists: --force overwrites it"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name", "how", "message"), list(BAD_RUNS.values()), ids=list(BAD_RUNS))
+def test_a_run_that_cannot_be_animated_is_said(
+    kind: str, name: str, how: dict[str, Any], message: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there.gif").write_text("mine")
+    with pytest.raises(ValueError, match=message) as error:
+        animate_run(folder / kind, tmp_path / name, **how)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.gif"]
+    assert (tmp_path / "there.gif").read_text() == "mine"

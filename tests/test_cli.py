@@ -18,7 +18,7 @@ from cli import Program, main
 
 ROOT = Path(__file__).parents[1]
 VERBS = {"ingest", "describe", "simulate", "fit", "forecast", "evaluate", "null", "diagnose", "report", "reproduce"}
-VERBS |= {"basins", "whatif", "flow", "models", "scores", "nulls", "demo"}
+VERBS |= {"animate", "basins", "map", "whatif", "flow", "models", "scores", "nulls", "demo"}
 HEAVY = {"numpy", "numba", "scipy", "matplotlib", "pandas", "pyarrow", "sklearn", "xarray", "stpp"}
 WINDOWS = ["--train-start", "2020-01-05", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "1d"]
 

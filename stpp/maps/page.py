@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from numpy.typing import NDArray
 
 import stpp
-from stpp.domain import Array
 from stpp.maps.packing import pack, pack_bytes
 from stpp.maps.posts import Shown, shown_posts
 from stpp.maps.scene import Arrows, Basins, Canvas, Fields, Scene
@@ -25,20 +23,24 @@ from stpp.outputs import new_file
 PAGE = Path(__file__).with_name("page")
 
 SCRIPTS = (
-    "atlas.js", "store.js", "palette.js", "camera.js", "fields.js", "contours.js", "gl.js", "overlay.js", "strip.js",
-    "clock.js", "reader.js", "selection.js", "exports.js", "link.js", "controls.js", "main.js",
+    "atlas.js", "store.js", "palette.js", "camera.js", "fields.js", "contours.js", "gl.js", "ticks.js", "overlay.js",
+    "strip.js", "clock.js", "posts.js", "details.js", "reader.js", "selection.js", "exports.js", "link.js",
+    "legends.js", "keys.js", "controls.js", "main.js",
 )  # fmt: skip
 """In the order in which they are laid into the page, where they share one scope."""
 
 FINEST = 255
 """Steps that a density is kept in, evenly in its square root: small densities are told apart too."""
 
-DAY = 86_400_000.0
-"""Milliseconds."""
-
 
 def write_map(
-    scene: Scene, path: Path, *, most: int = 1_000_000, texts: Sequence[str] | None = None, force: bool = False
+    scene: Scene,
+    path: Path,
+    *,
+    most: int = 1_000_000,
+    texts: Sequence[str] | None = None,
+    colours: Sequence[str] = (),
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write a scene as one HTML page; the same scene gives the same bytes.
 
@@ -48,13 +50,14 @@ def write_map(
     path : of the page
     most : posts that the page carries; above, a sample in which heavier posts are likelier, and all totals stay true
     texts : of all events of the scene, to be read in the page, with their authors; None keeps both out of it
+    colours : names of marks that posts can be coloured by, beside basins and authors
     force : overwrite
 
     Returns
     -------
     what was written, as JSON values: ``posts``, ``shown``, ``windows``, ``bytes``
     """
-    meta, blobs = content(scene, most, texts)
+    meta, blobs = content(scene, most, texts, colours)
     with new_file(path, force=force) as temporary:
         temporary.write_text(render(meta, blobs), encoding="utf-8")
         size = temporary.stat().st_size
@@ -77,10 +80,12 @@ def render(meta: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
     )
 
 
-def content(scene: Scene, most: int, texts: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, str]]:
+def content(
+    scene: Scene, most: int, texts: Sequence[str] | None, colours: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The facts of a page, and its arrays and texts by name, packed."""
     canvas, arrays, blobs = scene.canvas, {}, {}
-    shown = shown_posts(canvas, scene.basins, most, texts)
+    shown = shown_posts(canvas, scene.basins, most, texts, colours)
 
     def keep(name: str, array: NDArray[Any], *, delta: bool = False) -> None:
         arrays[name], blobs[name] = pack(array, delta=delta)
@@ -114,11 +119,6 @@ def content(scene: Scene, most: int, texts: Sequence[str] | None) -> tuple[dict[
     return meta, blobs
 
 
-def milliseconds(canvas: Canvas, days: Array) -> Array:
-    """Days since the events' epoch as milliseconds since 1970."""
-    return np.asarray(datetime.fromisoformat(canvas.events.epoch).timestamp() * 1000.0 + np.asarray(days) * DAY)
-
-
 def quantised(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(windows, ny, nx) uint8 q of relative densities (windows, nx, ny): top · (q / 255)², the last axis first."""
     top = float(values.max(initial=0.0))
@@ -137,8 +137,8 @@ def _windows(canvas: Canvas, shown: Shown) -> dict[str, Any]:
     weight = np.concatenate([[0.0], np.cumsum(canvas.events.weight)])
     here = np.searchsorted(shown.rows, rows)
     return {
-        "start": milliseconds(canvas, edges[:, 0]),
-        "end": milliseconds(canvas, edges[:, 1]),
+        "start": canvas.milliseconds(edges[:, 0]),
+        "end": canvas.milliseconds(edges[:, 1]),
         "posts": rows[:, 1] - rows[:, 0],
         "weight": weight[rows[:, 1]] - weight[rows[:, 0]],
         "first": here[:, 0],

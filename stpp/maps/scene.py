@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
+
+DAY = 86_400_000.0
+"""Milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,10 @@ class Canvas:
     def places(self, x: Array) -> Array:
         """(n, 2) the coordinates that are drawn, of places (n, d)."""
         return np.asarray(x[:, list(self.axes)])
+
+    def milliseconds(self, days: ArrayLike) -> Array:
+        """Days since the events' epoch as milliseconds since 1970, as browsers count."""
+        return np.asarray(datetime.fromisoformat(self.events.epoch).timestamp() * 1000.0 + np.asarray(days) * DAY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +132,14 @@ class TrackLine:
     name : readable
     birth, death : numbers of the map's windows: the first that it is in, and the first that it is no longer in; None
         where it was there before the first window, or is still there in the last
+    colour : ``#rrggbb``, the same as in the run's other pictures
     """
 
     id: int
     name: str
     birth: int | None
     death: int | None
+    colour: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ const Store = (() => {
     search: "",
     theme: "auto",        // auto | light | dark
   };
+  const first = { ...state };
   const listeners = [];
 
   /* Take over what differs, and tell everyone which keys changed. */
@@ -34,5 +35,29 @@ const Store = (() => {
     listeners.forEach((listener) => listener(state, changed));
   }
 
-  return { state, set, subscribe: (listener) => listeners.push(listener), window: () => Math.floor(state.at + 1e-9) };
+  /* What is shown before the reader chooses: the last window with posts, the forecast that told most. */
+  function defaults() {
+    const { windows, fields, basins, scores } = Atlas.meta;
+    const models = fields.slice(1).map((field) => field.name);
+    const ranked = [...models].sort((a, b) => gain(scores[b]) - gain(scores[a]));
+    return {
+      ...first,
+      at: Math.max(0, windows.posts.findLastIndex((posts) => posts > 0)),
+      raster: models.length ? "forecast" : "observed",
+      model: ranked[0] ?? "",
+      other: ranked[1] ?? ranked[0] ?? "",
+      colour: basins ? "basin" : "plain",
+    };
+  }
+
+  /* Mean information gain over the windows that have one. */
+  function gain(score) {
+    const known = (score?.information_gain ?? []).filter((value) => value !== null);
+    return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : -Infinity;
+  }
+
+  const subscribe = (listener) => listeners.push(listener);
+  const window = () => Math.floor(state.at + 1e-9);
+
+  return { state, defaults, set, subscribe, window };
 })();
