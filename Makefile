@@ -27,6 +27,7 @@ format: $(READY)
 docs: demo
 	$(BIN)/python docs/make_pages.py
 	$(BIN)/python docs/fds_figure.py
+	$(BIN)/python docs/map_figure.py
 
 # Needs uv; run it after a change of the dependencies in pyproject.toml.
 lock:

@@ -222,7 +222,8 @@ def growth_probability(
         ahead = replace(field, density=fitted.density).ahead(last, horizon) * np.exp(field.growth * horizon)
         # Relative to the smoothed density of now: smoothing alone carries mass out of every region.
         change = (memberships @ ahead / ahead.sum()) / np.maximum(memberships @ last / last.sum(), EPSILON)
-        then = rng.poisson(posts * now * change) / max(1, rng.poisson(posts))
+        share = np.minimum(now * change, 1.0)  # where a draw left next to nothing in a basin, the ratio is unbounded
+        then = rng.poisson(posts * share) / max(1, rng.poisson(posts))
         grown += np.where(then == now, 0.5, then > now)
     return grown / simulations
 

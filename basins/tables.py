@@ -32,7 +32,11 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     if len(measures):
         measures = measures.assign(name=measures["track"].map(names))
     columns = ["id", "name", "place", "birth", "death", "windows", "parents", "heir", "largest_share", "colour"]
-    tracks = [row | {"parents": " ".join(map(str, row["parents"]))} for row in track_rows(analysis)]
+    shades = colours(analysis.tracking)
+    tracks = [
+        row | {"parents": " ".join(map(str, row["parents"])), "colour": shades[row["id"]]}
+        for row in track_rows(analysis)
+    ]
     kinds = {"birth": "Int64", "death": "Int64", "heir": "Int64"}
     link = ["window", "source", "target", "overlap", "distance", "score", "confidence", "kind"]
     links = [{name: getattr(one, name) for name in link} for one in analysis.tracking.links]
@@ -51,7 +55,6 @@ def tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
 
 def track_rows(analysis: Analysis) -> list[dict[str, Any]]:
     """What became of each track: windows by their number, tracks by theirs, None where there is none."""
-    shades = colours(analysis.tracking)
     return [
         {
             "id": track.id,
@@ -63,7 +66,6 @@ def track_rows(analysis: Analysis) -> list[dict[str, Any]]:
             "parents": list(track.parents),
             "heir": track.heir,
             "largest_share": max(analysis.found[k].basins[b].share for k, b in track.basins),
-            "colour": shades[track.id],
         }
         for track in analysis.tracking.tracks
     ]

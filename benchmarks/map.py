@@ -54,7 +54,8 @@ def look(page: Path) -> dict[str, Any]:
         tab.goto(page.as_uri())
         found: dict[str, Any] = {}
         if tab.evaluate("document.getElementById('scene') !== null"):
-            tab.wait_for_function("window.stpp && window.stpp.ready", timeout=120_000)
+            while not tab.evaluate("Boolean(window.stpp && window.stpp.ready)"):  # its policy forbids waiting inside
+                tab.wait_for_timeout(20)
             found["load_seconds"] = time.perf_counter() - began
             tab.evaluate("window.stpp.set({ at: 0, speed: 2, mode: 'window' }), window.stpp.play()")
             before, began = tab.evaluate("window.stpp.frames"), time.perf_counter()

@@ -23,6 +23,7 @@ from basins.report import write_report
 from basins.tables import write_tables
 from evaluation.backtest import backtest
 from evaluation.map_part import EvaluationPart
+from evaluation.pictures import best_and_worst
 from evaluation.plan import Plan
 from evaluation.runs import load_result
 from evaluation.store import Store
@@ -243,7 +244,12 @@ def test_an_evaluation_that_kept_few_forecasts_issues_all_again(
     assert stpp(*common, "-o", tmp_path / "few").exit_code == 0
     assert stpp(*common, "-o", tmp_path / "all", "--keep-forecasts").exit_code == 0
     few, everything = EvaluationPart.of_run(tmp_path / "few"), EvaluationPart.of_run(tmp_path / "all")
-    assert len(load_result(tmp_path / "few")[0].kept) < len(few.windows)
+    result, _ = load_result(tmp_path / "few")
+    assert len(result.kept) < len(few.windows)
+    said = (tmp_path / "few" / "report.md").read_text()
+    assert "[Open the map of all windows](map.html)" in said
+    for name, k in zip(("best", "worst"), best_and_worst(result), strict=True):
+        assert f"[Open the {name} window on the map](map.html#w={k})" in said
     canvas = Canvas(few.source.events, few.windows, Grid.over(few.box, 10))
     for one, other in zip(few.forecasts(canvas), everything.forecasts(canvas), strict=True):
         assert one.name == other.name

@@ -81,12 +81,17 @@ def test_places_come_back_within_half_a_step(places: list[tuple[float, float]], 
     x = (np.array(places) + shift) * scale
     box = Box((shift * scale, shift * scale), ((shift + 1) * scale, (shift + 2) * scale))
     shown = show(Events(np.arange(len(x)) * 0.1, x), box=box)
+    reach = 0.5 * box.widths
+    near = ((x >= box.low - reach) & (x <= box.high + reach)).all(axis=1)
+    assert shown.rows.tolist() == np.flatnonzero(near).tolist()
+    assert shown.facts["posts"]["far"] == (~near).sum()
     x0, x1, y0, y1 = shown.facts["box"]
+    x = np.concatenate([x[near], [box.low]])  # the box itself, so that there is something
     for k, (low, high) in enumerate(((x0, x1), (y0, y1))):
         assert low <= min(box.low[k], x[:, k].min())
         assert high >= max(box.high[k], x[:, k].max())
         back = low + shown.arrays["xy"[k]] * ((high - low) / 65535)
-        assert np.abs(back - x[:, k]).max() <= 0.5001 * (high - low) / 65535
+        assert (np.abs(back - x[:-1, k]) <= 0.5001 * (high - low) / 65535).all()
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=30), st.sampled_from([0, 946_684_800, 1_600_000_000]))
@@ -137,10 +142,17 @@ def test_no_posts_and_one(n: int) -> None:
 
 
 def test_all_at_one_place_and_time_outside_the_grid() -> None:
-    shown = show(Events(np.full(5, 17_000.3), np.full((5, 2), 9.0)))
-    assert shown.facts["box"] == [0.0, 9.0, 0.0, 9.0]
+    shown = show(Events(np.full(5, 17_000.3), np.full((5, 2), 1.25)))
+    assert shown.facts["box"] == [0.0, 1.25, 0.0, 1.25]
     assert (shown.arrays["x"] == 65535).all()
     assert (shown.arrays["time"] == 0).all()
+
+
+def test_posts_far_outside_are_counted_and_not_drawn() -> None:
+    shown = show(Events(np.arange(3.0), [[0.5, 0.5], [0.5, 99.0], [1.5, -0.5]]))
+    assert shown.rows.tolist() == [0, 2]
+    assert shown.facts["posts"] | {"total": 3, "far": 1, "shown": 2} == shown.facts["posts"]
+    assert shown.facts["box"] == [0.0, 1.5, -0.5, 1.0]
 
 
 # -- which ------------------------------------------------------------------------------------------------------
@@ -193,7 +205,12 @@ def test_totals_stay_true_when_posts_are_left_out() -> None:
 def test_basins_come_as_tracks() -> None:
     of_event = np.array([-1, 0, 7, -1])
     basins = Basins(
-        "density", None, None, ((), ()), (TrackLine(0, "a", None, None), TrackLine(7, "b", 1, None)), of_event
+        "density",
+        None,
+        None,
+        ((), ()),
+        (TrackLine(0, "a", None, None, "#0072b2"), TrackLine(7, "b", 1, None, "#d55e00")),
+        of_event,
     )
     events = some_events(4)
     assert shown_posts(canvas_of(events), basins, 10, None).arrays["track"].tolist() == [0, 1, 8, 0]
@@ -351,7 +368,7 @@ def test_as_many_texts_as_events() -> None:
 def test_parquet_for_embedding_atlas(tmp_path: Path) -> None:
     events = with_authors()
     of_event = np.where(np.arange(200) < 50, 3, -1)
-    basins = Basins("density", None, None, ((), ()), (TrackLine(3, "the hill", None, None),), of_event)
+    basins = Basins("density", None, None, ((), ()), (TrackLine(3, "the hill", None, None, "#0072b2"),), of_event)
     scene = scene_of(events, basins)
     told = write_atlas_parquet(scene, tmp_path / "a.parquet", HOSTILE * 33 + HOSTILE[:2])
     table = pq.read_table(tmp_path / "a.parquet")

@@ -215,7 +215,8 @@ def _observed(canvas: Canvas, smoothing: float) -> Fields:
         if field.any():
             values[k] = field * (grid.cells / field.sum())
     on_grid = values.reshape(-1, *grid.shape)
-    gaussian_filter(on_grid, (0, *(smoothing / grid.spacing)), output=on_grid, mode="reflect")
+    sigma = np.minimum(smoothing / grid.spacing, 2 * np.array(grid.shape))  # twice the box evens out already
+    gaussian_filter(on_grid, (0, *sigma), output=on_grid, mode="reflect")
     return Fields("observed", on_grid, totals)
 
 
@@ -261,10 +262,13 @@ def _remarks(canvas: Canvas, known: int) -> list[str]:
     if not known:
         return ["There are no posts: the events file is empty."]
     said = []
+    if canvas.events.d > 2:
+        drawn = " and ".join(canvas.names)
+        said.append(f"Of {canvas.events.d} coordinates {drawn} are drawn; densities are summed over the others.")
     if not n:
         said.append("No post lies in these windows.")
     elif known > n:
-        said.append(f"{known - n:,} of {known:,} posts lie before the first window or after the last and are left out.")
+        said.append(f"Before the first window or after the last: {known - n:,} of {known:,} posts, which are left out.")
     if outside := n - int(canvas.grid.box.contains(canvas.places(canvas.events.x)).sum()):
-        said.append(f"{outside:,} of {n:,} posts lie outside the box that the densities cover; they are drawn only.")
+        said.append(f"Outside the box that the densities cover: {outside:,} of {n:,} posts, which are drawn only.")
     return said

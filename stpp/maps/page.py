@@ -23,7 +23,7 @@ from stpp.outputs import new_file
 PAGE = Path(__file__).with_name("page")
 
 SCRIPTS = (
-    "atlas.js", "store.js", "palette.js", "camera.js", "fields.js", "contours.js", "gl.js", "ticks.js", "overlay.js",
+    "atlas.js", "store.js", "palette.js", "camera.js", "fields.js", "contours.js", "gl.js", "axes.js", "overlay.js",
     "strip.js", "clock.js", "posts.js", "details.js", "reader.js", "selection.js", "exports.js", "link.js",
     "legends.js", "keys.js", "controls.js", "main.js",
 )  # fmt: skip
@@ -140,6 +140,7 @@ def _windows(canvas: Canvas, shown: Shown) -> dict[str, Any]:
         "start": canvas.milliseconds(edges[:, 0]),
         "end": canvas.milliseconds(edges[:, 1]),
         "posts": rows[:, 1] - rows[:, 0],
+        "so_far": rows[:, 1] - rows[:1, 0],
         "weight": weight[rows[:, 1]] - weight[rows[:, 0]],
         "first": here[:, 0],
         "stop": here[:, 1],

@@ -41,6 +41,9 @@ LONGEST_TEXT = 500
 LONGEST_LABEL = 60
 """Characters."""
 
+AROUND = 0.5
+"""Share of the map's sides, beyond each end, within which posts are drawn; one far away would crowd all others."""
+
 ROOM_FOR_TEXTS = 30_000_000
 """Bytes of UTF-8."""
 
@@ -61,7 +64,8 @@ class Shown:
     blobs : by name; ``texts-K`` is JSON: the authors and the texts of the K-th ``CHUNK`` of posts, in two lists
     facts : the part of the page's facts that speaks of posts:
         ``box`` [x0, x1, y0, y1];
-        ``posts``: how many there are in ``total``, how many are ``shown``, when the ``first`` came (ms since 1970),
+        ``posts``: how many there are in ``total``, how many of them ``far`` outside the map and never drawn, how many
+        are ``shown``, when the ``first`` came (ms since 1970),
         milliseconds per ``tick``, what ``weight`` and ``engagement`` are (None for no engagement), and whether
         weights differ (``weighted``);
         ``groups``: ``name``, ``kind`` (category or number, in which case labels ascend), ``labels``, ``array``, and
@@ -117,7 +121,8 @@ def shown_posts(
         if there is no such mark (those that exist are named)
     """
     events = canvas.events
-    rows = sampled(events.weight, most)
+    near = _near(canvas)
+    rows = near[sampled(events.weight[near], most)]
     box, x, y = _places(canvas, rows)
     first, tick, time = _times(events)
     arrays: dict[str, NDArray[Any]] = {
@@ -142,6 +147,7 @@ def shown_posts(
         "box": box,
         "posts": {
             "total": len(events),
+            "far": len(events) - len(near),
             "shown": len(rows),
             "first": first,
             "tick": tick,
@@ -216,13 +222,20 @@ def names_of(events: Events) -> list[str]:
 # -- places and times -------------------------------------------------------------------------------------------
 
 
+def _near(canvas: Canvas) -> NDArray[np.int64]:
+    """The numbers of the events that lie on the map's grid, or not far outside."""
+    low, high = np.array(canvas.grid.box.low), np.array(canvas.grid.box.high)
+    reach, x = AROUND * (high - low), canvas.places(canvas.events.x)
+    return np.flatnonzero(((x >= low - reach) & (x <= high + reach)).all(axis=1))
+
+
 def _places(canvas: Canvas, rows: NDArray[np.int64]) -> tuple[list[float], NDArray[np.uint16], NDArray[np.uint16]]:
-    """[x0, x1, y0, y1] around the map's grid and all events; the places of the rows as steps in it."""
-    x = canvas.places(canvas.events.x)
+    """[x0, x1, y0, y1] around the map's grid and the rows; their places as steps in it."""
+    x = canvas.places(canvas.events.x[rows])
     low, high = np.array(canvas.grid.box.low), np.array(canvas.grid.box.high)
     if len(x):
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
-    q = np.rint((x[rows] - low) / (high - low) * 65535).astype(np.uint16)
+    q = np.rint((x - low) / (high - low) * 65535).astype(np.uint16)
     return [low[0], high[0], low[1], high[1]], q[:, 0], q[:, 1]
 
 

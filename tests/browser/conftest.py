@@ -129,7 +129,7 @@ class Written:
 def world(n: int = 3000) -> Scene:
     """Posts in three dimensions of which the first and the third are drawn, forecasts, scores, flow and basins."""
     rng = np.random.default_rng(6)
-    t = np.sort(START + rng.uniform(0, WINDOWS * DAYS, n))
+    t = np.sort(START + rng.uniform(0, WINDOWS * DAYS - 1, n))
     t[-len(HOSTILE) :] = START + WINDOWS * DAYS - 0.5  # the last posts bear the hostile texts, apart from all others
     x = rng.normal(size=(n, 3)) * 0.35 + rng.integers(-1, 2, size=(n, 1)) * 0.9
     x[-len(HOSTILE) :, 0], x[-len(HOSTILE) :, 2] = np.linspace(-2.5, 2.5, len(HOSTILE)), -1.8
@@ -193,7 +193,7 @@ def _basins(canvas: Canvas) -> Basins:
             regions[k, left : left + 6, 6:18] = i + 1
         found.append(tuple(BasinSeen(track, (centre, 0.0), 0.3, 100, 0.9, 1.2, 0.8, 0.4) for track, centre in sides))
     names = (f"left {IMAGE}", HOSTILE[1])
-    tracks = (TrackLine(0, names[0], "#0072b2", 2, WINDOWS - 1), TrackLine(1, names[1], "#d55e00", None, None))
+    tracks = (TrackLine(0, names[0], 2, WINDOWS - 1, "#0072b2"), TrackLine(1, names[1], None, None, "#d55e00"))
     of_event = np.where(canvas.events.x[:, 0] > 0.5, 1, -1)
     return Basins("density", grid, regions, tuple(found), tracks, of_event)
 

@@ -107,6 +107,7 @@ def test_hostile_words_are_shown_and_never_run(open_map, until, full) -> None:
         until(page, f"document.getElementById('tooltip').textContent.includes({json.dumps(start)})")
         page.mouse.click(*pixel(full.places[row]))
         assert page.evaluate("stpp.state.post") == row
+        assert page.evaluate("stpp.state.view") is None, "a click here and a click there are no double click"
         until(page, f"document.getElementById('details').textContent.includes({json.dumps(start)})")
         said = page.locator("#details").text_content()
         assert canvas.events.authors[row % 4] in said

@@ -52,8 +52,16 @@ SCENES = {
     "a span of 1e9": lambda: scene_of(T, X * 1e9, WEEKS, box=Box((0.0, 0.0), (1e9, 1e9))),
     "far from zero": lambda: scene_of(T, X + 1e6, WEEKS, box=Box((1e6, 1e6), (1e6 + 1, 1e6 + 1))),
     "a thin strip": lambda: scene_of(T, X * [1, 1e-6], WEEKS, box=Box((0.0, 0.0), (1.0, 1e-6))),
-    "posts outside the grid": lambda: scene_of(T, X * 5 - 2, WEEKS, box=UNIT),
+    "posts around the grid": lambda: scene_of(T, X * 1.9 - 0.45, WEEKS, box=UNIT),
+    "posts far from the grid": lambda: scene_of(T, X * 50 - 20, WEEKS, box=UNIT),
 }
+
+
+def drawn(scene: Scene) -> np.ndarray:
+    """(n,) which events are on the grid or less than half of it away: others would crowd it."""
+    box, x = scene.canvas.grid.box, scene.canvas.places(scene.canvas.events.x)
+    reach = 0.5 * box.widths
+    return ((x >= np.array(box.low) - reach) & (x <= np.array(box.high) + reach)).all(axis=1)
 
 
 @pytest.mark.parametrize("name", list(SCENES))
@@ -62,9 +70,12 @@ def test_a_scene_at_the_edge_has_its_numbers_right(open_map, tmp_path: Path, nam
     write_map(scene, tmp_path / "map.html")
     page = open_map(tmp_path / "map.html")
     events, windows = scene.canvas.events, scene.canvas.windows
-    counts = [len(events.between(window)) for window in windows]
+    near = events.take(drawn(scene))
+    counts = [len(near.between(window)) for window in windows]
     found = page.evaluate("stpp.meta.windows.posts.map((_, w) => { stpp.set({ at: w }); return stpp.shown(); })")
     assert found == counts
+    assert page.evaluate("stpp.meta.windows.posts") == [len(events.between(window)) for window in windows]
+    assert page.evaluate("stpp.meta.posts.far") == len(events) - len(near)
     if windows:
         page.evaluate("stpp.set({ at: 0 })")
         low, high = np.array(page.evaluate("stpp.meta.box")).reshape(2, 2).T
@@ -78,9 +89,9 @@ def test_a_scene_at_the_edge_has_its_numbers_right(open_map, tmp_path: Path, nam
         step = float(scene.observed.values.max()) * 2 / 255
         total = float(scene.observed.values[0].sum())
         assert page.evaluate("stpp.fieldSum('observed', 0)") == pytest.approx(total, abs=36 * step)
-    page.evaluate("stpp.set({ speed: 16 }); stpp.play()")
-    assert page.evaluate("stpp.state.playing") == (len(windows) > 1)
+    assert page.evaluate("stpp.play(), stpp.state.playing") == (len(windows) > 1)
     page.evaluate("stpp.step(1)")
+    assert page.evaluate("stpp.state.playing") is False
     text = page.locator("body").inner_text()
     assert "NaN" not in text
     assert "undefined" not in text
@@ -107,9 +118,9 @@ def test_ten_thousand_windows(open_map, tmp_path: Path) -> None:
     assert page.evaluate("stpp.shown()") == len(scene.canvas.events.between(scene.canvas.windows[1234]))
     page.evaluate("stpp.set({ mode: 'cumulative' })")
     assert page.evaluate("stpp.shown()") == int((t < 1235 / 24).sum())
-    box = page.locator("#strip").bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    assert abs(page.evaluate("stpp.state.at") - n / 2) < n / 50
+    box, slider = page.locator("#strip").bounding_box(), page.locator("#slider").bounding_box()
+    page.mouse.click(slider["x"] + slider["width"] / 2, box["y"] + box["height"] / 2)  # below the middle of the slider
+    assert abs(page.evaluate("stpp.state.at") - n / 2) < n / 500
 
 
 def test_a_million_posts(open_map, tmp_path: Path) -> None:

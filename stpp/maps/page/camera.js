@@ -6,13 +6,8 @@ const Camera = (() => {
   const size = { width: 1, height: 1 };
   const pointers = new Map(); // those that are down: id -> [px, py]
   let held = null; // "view" or "divider", while dragged
-  let canvas = null, moved = 0, tapped = -Infinity;
-
-  /* All that there is to see, in map units; the places of posts count from its corner. */
-  function box() {
-    const [a, b, c, d] = Atlas.meta.grid.box, [e, f, g, h] = Atlas.meta.box;
-    return [Math.min(a, e), Math.max(b, f), Math.min(c, g), Math.max(d, h)];
-  }
+  const NEAR = 20; // pixels between two taps that are one double tap
+  let canvas = null, moved = 0, tapped = null; // where and when the last tap was
 
   const models = () => Atlas.meta.fields.slice(1).map((field) => field.name);
   const model = () => (models().includes(Store.state.model) ? Store.state.model : models()[0] ?? "");
@@ -42,13 +37,15 @@ const Camera = (() => {
 
   /* Pixels per map unit at which everything fits. */
   function fit() {
-    const [left, right, low, high] = box(), width = comparing() === "side" ? size.width / 2 : size.width;
+    const [left, right, low, high] = Atlas.meta.box, width = comparing() === "side" ? size.width / 2 : size.width;
     const across = Math.max(width - MARGIN.left - MARGIN.right, 1) / (right - left);
     const up = Math.max(size.height - MARGIN.top - MARGIN.bottom, 1) / (high - low);
     return Math.min(across, up);
   }
 
-  const scale = () => fit() * (Store.state.view?.scale ?? 1);
+  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+  const zoomed = () => clamp(Store.state.view?.scale ?? 1, FARTHEST, NEAREST); // a link may say anything
+  const scale = () => fit() * zoomed();
 
   /* Pixels of the middle of what the axes leave free. */
   const middle = (pane) => [
@@ -57,7 +54,7 @@ const Camera = (() => {
   ];
 
   function centre() {
-    const [left, right, low, high] = box(), { view } = Store.state;
+    const [left, right, low, high] = Atlas.meta.box, { view } = Store.state;
     return view ? [view.x, view.y] : [left + (right - left) / 2, low + (high - low) / 2];
   }
 
@@ -72,23 +69,21 @@ const Camera = (() => {
     return [cx + (px - mx) / by, cy - (py - my) / by];
   }
 
-  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-  function look(x, y, zoomed) {
-    const [left, right, low, high] = box();
-    Store.set({ view: { x: clamp(x, left, right), y: clamp(y, low, high), scale: zoomed } });
+  function look(x, y, relative) {
+    const [left, right, low, high] = Atlas.meta.box;
+    Store.set({ view: { x: clamp(x, left, right), y: clamp(y, low, high), scale: relative } });
   }
 
   /* By pixels; the map follows the pointer. */
   function pan(dx, dy) {
     const [cx, cy] = centre(), by = scale();
-    look(cx - dx / by, cy + dy / by, Store.state.view?.scale ?? 1);
+    look(cx - dx / by, cy + dy / by, zoomed());
   }
 
   /* What is at the pixel stays there. */
   function zoom(factor, px, py) {
     const pane = px === undefined ? panes()[0] : paneAt(px), [mx, my] = middle(pane), [cx, cy] = centre();
-    const old = Store.state.view?.scale ?? 1, next = clamp(old * factor, FARTHEST, NEAREST);
+    const next = clamp(zoomed() * factor, FARTHEST, NEAREST);
     const [x, y] = px === undefined ? [cx, cy] : unproject(pane, px, py);
     const by = fit() * next;
     look(x - ((px ?? mx) - mx) / by, y + ((py ?? my) - my) / by, next);
@@ -150,8 +145,10 @@ const Camera = (() => {
   }
 
   function tap(event) {
-    if (event.timeStamp - tapped < 350) zoom(2, ...place(event));
-    tapped = event.timeStamp - tapped < 350 ? -Infinity : event.timeStamp;
+    const [px, py] = place(event), time = event.timeStamp;
+    const again = tapped && time - tapped.time < 350 && Math.hypot(px - tapped.px, py - tapped.py) < NEAR;
+    if (again) zoom(2, px, py);
+    tapped = again ? null : { px, py, time };
   }
 
   function wheel(event) {
@@ -174,5 +171,6 @@ const Camera = (() => {
   return {
     start, resize, panes, paneAt, project, unproject, scale, pan, zoom, reset, divider,
     size: () => size,
+    margin: MARGIN,
   };
 })();

@@ -8,7 +8,7 @@ const Contours = (() => {
     [3, 2], [0, 2], [1, 0, 3, 2], [1, 2], [3, 1], [0, 1], [3, 0], [],
   ];
   const HIGH_MIDDLE = { 5: [0, 1, 2, 3], 10: [1, 2, 3, 0] };
-  const LEVELLED = 5, CUT = 2; // rounds of smoothing
+  const EVENED = 5, CUT = 2; // rounds of smoothing
 
   /* Lines at `level` as flat arrays x0, y0, x1, y1, … in units of cells, (0, 0) being the first cell's centre. A
      closed line ends on the point that it begins with; others end at the border. */
@@ -53,8 +53,8 @@ const Contours = (() => {
     return found;
   }
 
-  /* Steps of a closed line levelled out: each point moves half the way to the middle between its neighbours. */
-  function level(ring) {
+  /* Steps of a closed line evened out: each point moves half the way to the middle between its neighbours. */
+  function even(ring) {
     const n = ring.length - 2, moved = new Float32Array(ring.length);
     for (let k = 0; k < n; k++) moved[k] = (ring[(k + n - 2) % n] + 2 * ring[k] + ring[(k + 2) % n]) / 4;
     moved[n] = moved[0];
@@ -77,10 +77,10 @@ const Contours = (() => {
     return finer;
   }
 
-  /* Small rings are left nearly as they are: levelling shrinks them. */
+  /* Small rings are left nearly as they are: evening shrinks them. */
   function smooth(ring) {
     let smoothed = ring;
-    for (let round = Math.min(LEVELLED, ring.length >> 5); round > 0; round--) smoothed = level(smoothed);
+    for (let round = Math.min(EVENED, ring.length >> 5); round > 0; round--) smoothed = even(smoothed);
     for (let round = 0; round < CUT; round++) smoothed = cut(smoothed);
     return smoothed;
   }

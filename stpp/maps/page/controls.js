@@ -9,7 +9,7 @@ const Controls = (() => {
   const DAY = 86400000;
 
   const element = (id) => document.getElementById(id);
-  const count = (n, one, many = `${one}s`) => `${Math.round(n).toLocaleString("en")} ${n === 1 ? one : many}`;
+  const count = (n, noun) => `${Math.round(n).toLocaleString("en")} ${noun}${Math.round(n) === 1 ? "" : "s"}`;
   const models = () => Atlas.meta.fields.slice(1).map((field) => field.name);
 
   function option(list, value, text) {
@@ -39,7 +39,7 @@ const Controls = (() => {
     document.querySelectorAll("[name=raster]").forEach((input) => {
       input.parentElement.hidden = !names.length && ["forecast", "difference"].includes(input.value);
     });
-    element("contours").querySelector("[value=forecast]").hidden = !names.length;
+    if (!names.length) element("contours").querySelector("[value=forecast]").remove();
     element("model-row").hidden = element("expected").hidden = !names.length;
     element("comparison").hidden = names.length < 2;
     element("colour-row").hidden = element("colour").options.length < 2;
@@ -49,7 +49,6 @@ const Controls = (() => {
     const few = Clock.last() === 0;
     ["play", "back", "forward", "slider"].forEach((id) => { element(id).disabled = few; });
     element("slider").max = Clock.last();
-    element("slider").closest("#track").classList.toggle("few", few);
     tell();
   }
 
@@ -63,9 +62,12 @@ const Controls = (() => {
     const { posts, windows, remarks, smoothing, version } = Atlas.meta, n = windows.start.length;
     const when = n ? ` of ${Clock.duration(typical())}, ${Clock.span(windows.start[0], windows.end[n - 1])}` : "";
     element("totals").textContent = `${count(posts.total, "post")} in ${count(n, "window")}${when}`;
+    const sampled = posts.shown < posts.total - posts.far;
     element("thinned").hidden = posts.shown === posts.total;
-    element("thinned").textContent = `${posts.shown.toLocaleString("en")} of ${count(posts.total, "post")} are drawn, `
-      + "heavier ones likelier; every count is of all of them.";
+    element("thinned").textContent = `${posts.shown.toLocaleString("en")} of ${count(posts.total, "post")} are drawn`
+      + (posts.far ? `; ${posts.far.toLocaleString("en")} lie far outside of the map` : "")
+      + (sampled ? "; of the others those of more weight are likelier to be" : "")
+      + ". Counts by window are of all posts, selections of those drawn.";
     const notes = [
       ...remarks,
       `Observed: smoothed over ${Number(smoothing.toPrecision(3))} map units.`,
@@ -113,7 +115,7 @@ const Controls = (() => {
 
   /* ---- from the state to the page ---- */
 
-  function show(state, changed) {
+  function show(state) {
     document.documentElement.dataset.theme = Palette.theme();
     element("theme").textContent = `Theme: ${state.theme === "auto" ? "system" : state.theme}`;
     Object.entries(LISTS).forEach(([id, key]) => choose(element(id), state[key]));
@@ -130,21 +132,18 @@ const Controls = (() => {
     element("divider-row").hidden = state.compare !== "swipe";
     element("play").setAttribute("aria-label", state.playing ? "Pause" : "Play");
     element("play").classList.toggle("playing", state.playing);
-    if (changed.has("raster")) say(`Density: ${state.raster}`);
   }
 
   /* What depends on the window. */
   function showWindow(state) {
     const { windows } = Atlas.meta, w = Store.window();
     if (!windows.start.length) return;
-    const dates = Clock.dates(w), posts = count(windows.posts[w], "post");
-    const soFar = windows.posts.slice(0, w + 1).reduce((sum, n) => sum + n, 0);
+    const dates = Clock.dates(w), awaited = state.mode === "sequential" && state.beat === 0;
+    const before = state.mode === "cumulative" ? `, ${windows.so_far[w].toLocaleString("en")} so far` : "";
     element("slider").value = w;
     element("slider").setAttribute("aria-valuetext", dates);
     element("when-dates").textContent = dates;
-    const before = state.mode === "cumulative" ? `, ${soFar.toLocaleString("en")} so far` : "";
-    element("when-posts").textContent = posts + before;
-    if (!state.playing) say(`${dates}: ${posts}`);
+    element("when-posts").textContent = awaited ? "as forecast" : count(windows.posts[w], "post") + before;
     element("expected").textContent = expectation(state, w);
   }
 
@@ -161,7 +160,18 @@ const Controls = (() => {
     return `${[...parts, came].join("; ")}.`;
   }
 
-  const say = (text) => { element("status").textContent = text; };
+  /* What was asked for may lie outside the part of the panel that is seen. */
+  const reveal = (id) => element(id).scrollIntoView({ block: "nearest" });
+
+  /* To those who do not see it; not while playing, which would never end. */
+  function say(state, changed, moved) {
+    const texts = [];
+    if (moved || ["playing", "mode", "beat"].some((key) => changed.has(key))) {
+      texts.push(`${element("when-dates").textContent}: ${element("when-posts").textContent}`);
+    }
+    if (changed.has("raster")) texts.push(`density: ${state.raster}`);
+    if (texts.length && !state.playing) element("status").textContent = texts.join("; ");
+  }
 
   function start() {
     fill();
@@ -169,16 +179,19 @@ const Controls = (() => {
     let shown = -1;
     const update = (state, changed) => {
       const w = Store.window(), chosen = [...changed].some((key) => !OFTEN.includes(key));
-      if (chosen || changed.has("divider")) show(state, changed);
+      if (chosen || changed.has("divider")) show(state);
       if (chosen || w !== shown) {
         showWindow(state);
         Legends.draw();
       }
+      say(state, changed, w !== shown);
       shown = w;
+      if (changed.has("post") && state.post >= 0) reveal("details");
+      if (changed.has("selection") && state.selection) reveal("selection");
     };
     Store.subscribe(update);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      show(Store.state, new Set());
+      show(Store.state);
       Legends.draw();
       Main.redraw();
     });

@@ -58,7 +58,7 @@ const Details = (() => {
       const text = words("span", "…");
       node.append(text);
       Posts.words(row).then((said) => {
-        text.firstChild.textContent = said.text.split("\n")[0] || "(no text)";
+        text.firstChild.textContent = said.text.split("\n")[0] || Posts.noText();
         if (said.author) text.prepend(make("bdi", said.author), ": ");
       });
     }
@@ -98,7 +98,7 @@ const Details = (() => {
     if (Posts.hasTexts()) {
       parts.splice(1, 0, quote);
       Posts.words(row).then((said) => {
-        quote.firstChild.textContent = said.text || "(no text)";
+        quote.firstChild.textContent = said.text || Posts.noText();
         author.textContent = said.author || "unknown";
       });
     }
@@ -150,7 +150,8 @@ const Details = (() => {
 
   function ofBasin(seen) {
     const name = Posts.trackName(track);
-    const parts = [header("Basin"), words("p", name)];
+    const title = words("p", name), parts = [header("Basin"), title];
+    title.className = "author";
     if (seen) return [...parts, list(facts(seen))];
     return [...parts, make("p", "Not in this window.", { className: "fine" }), list([["Life", life(track)]])];
   }
@@ -184,5 +185,5 @@ const Details = (() => {
     update();
   }
 
-  return { start, basin, facts, sizes, line, make, words, button, list, number, percent };
+  return { start, close, basin, facts, sizes, line, make, words, button, list, number, percent };
 })();

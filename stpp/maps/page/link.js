@@ -1,7 +1,6 @@
 /* The state in the URL's fragment, so that a view can be passed on. */
 const Link = (() => {
-  const LATER = 300;       // ms; browsers refuse pages that rewrite their address all the time
-  const VERTICES = 200;    // of a selection: more would make an address that mail and chat cut off
+  const LATER = 300;  // ms; browsers refuse pages that rewrite their address all the time
 
   const oneOf = (values) => ({
     write: encodeURIComponent,
@@ -11,9 +10,9 @@ const Link = (() => {
   const flag = { write: (value) => (value ? "1" : "0"), read: (text) => ({ 0: false, 1: true })[text] };
   const words = { write: encodeURIComponent, read: (text) => text };
 
-  /* A number in a range; whole numbers if `step` is 1. */
+  /* A number in a range; a whole one if `step` is 1, also while the time moves between two windows. */
   const number = (low, high, step = 0) => ({
-    write: (value) => String(Number(value.toPrecision(6))),
+    write: (value) => String(step ? Math.floor(value + 1e-9) : Number(value.toPrecision(6))),
     read: (text) => {
       const value = Number(text);
       const fits = text.trim() !== "" && value >= low() && value <= high() && (step === 0 || value % step === 0);
@@ -47,10 +46,9 @@ const Link = (() => {
   };
 
   const selection = {
-    write: (polygon) => {
-      const digits = decimals(), every = Math.max(1, polygon.length / VERTICES);
-      const kept = polygon.filter((_, k) => k === 0 || Math.floor(k / every) !== Math.floor((k - 1) / every));
-      return kept.flatMap(([x, y]) => [x.toFixed(digits), y.toFixed(digits)]).join(",");
+    write: (polygon, state) => {
+      const digits = decimals(state.view?.scale);
+      return polygon.flatMap(([x, y]) => [x.toFixed(digits), y.toFixed(digits)]).join(",");
     },
     read: (text) => {
       const values = numbers(text);
@@ -90,7 +88,7 @@ const Link = (() => {
     const usual = Store.defaults();
     return Object.entries(KEYS)
       .filter(([, [key]]) => state[key] !== usual[key] && state[key] !== null)
-      .map(([short, [key, kind]]) => `${short}=${kind.write(key === "at" ? Store.window() : state[key])}`)
+      .map(([short, [key, kind]]) => `${short}=${kind.write(state[key], state)}`)
       .join("&");
   }
 

@@ -1,20 +1,22 @@
 /* What lies above densities and posts: axes, iso-lines, arrows, basins, selections. */
 const Overlay = (() => {
-  const MARGIN = { left: 44, right: 14, top: 14, bottom: 34 }; // that Camera leaves for the axes
   const TRAIL = 60;   // windows that a basin's way is drawn back to
   const CLOSE = 2;    // zoom from which on basins tell more
+  const ROOM = 25000; // square pixels of map for each basin's name
+  const TITLE = "600 13px system-ui, sans-serif";
   const lines = new WeakMap();  // iso-lines by the density that they are of
   const outlines = new Map();   // of basins, by window
   let canvas = null, c = null, inks = null, taken = [], ways = null, apart = 0;
 
   /* Basins and flow come from posts: before a window's posts are in, those of the window before it are the latest. */
-  const seen = () => Store.window() - (Store.state.mode === "sequential" && Store.state.beat === 0 ? 1 : 0);
+  const seen = () => Store.window() - (awaited() ? 1 : 0);
+  const awaited = () => Store.state.mode === "sequential" && Store.state.beat === 0;
 
   /* ---- iso-lines ---- */
 
   /* Densities that iso-lines are drawn at, times even; the same for all models and windows. */
   function levels() {
-    const top = Fields.top(), even = Ticks.nice(top / 5);
+    const top = Fields.top(), even = Axes.nice(top / 5);
     if (!(top > 0)) return [];
     const factor = top < 64 ? 2 : top < 1024 ? 4 : 10;
     const level = top < 4 ? (k) => Number(((k + 1) * even).toPrecision(3)) : (k) => factor ** k;
@@ -48,7 +50,7 @@ const Overlay = (() => {
     const onto = cells(pane, Atlas.meta.grid);
     for (const { level, paths } of shownIsolines(pane)) {
       const longest = paths.reduce((one, other) => (other.length > (one?.length ?? 20) ? other : one), null);
-      const place = longest && highest(longest, onto, frame(pane));
+      const place = longest && highest(longest, onto, Axes.frame(pane));
       if (place) label([{ text: `${level} ×`, size: 10, weight: 400 }], [place], pane);
     }
   }
@@ -169,7 +171,8 @@ const Overlay = (() => {
       });
     }
     found.forEach((basin, i) => drawTrail(pane, ways.get(basin.track).way.filter(([v]) => v <= w), colours[i]));
-    for (const basin of [...found].sort((a, b) => b.share - a.share)) nameBasin(pane, basin);
+    const { left, right, top, bottom } = Axes.frame(pane), most = Math.ceil(((right - left) * (bottom - top)) / ROOM);
+    [...found].sort((a, b) => b.share - a.share).slice(0, most).forEach((basin) => nameBasin(pane, basin));
   }
 
   /* The way that a basin came, paler the longer ago; it ends in a disc where the basin is. */
@@ -192,7 +195,7 @@ const Overlay = (() => {
 
   function nameBasin(pane, basin) {
     const { post, view } = Store.state, [x, y] = Camera.project(pane, ...basin.centre);
-    const name = shorten(ways.get(basin.track).track.name, 36), share = Math.round(100 * basin.share);
+    const name = Axes.shorten(ways.get(basin.track).track.name, 36), share = Math.round(100 * basin.share);
     const texts = [{ text: `${name} · ${share || "< 1"} %`, size: 12, weight: 600 }];
     const chosen = post >= 0 && Atlas.array("track")[post] === basin.track + 1;
     if (chosen || view?.scale >= CLOSE) {
@@ -204,7 +207,6 @@ const Overlay = (() => {
     label(texts, [[x, y - tall], [x, y + tall], [x, y - 2 * tall], [x, y + 2 * tall]], pane);
   }
 
-  const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   const tidy = (value) => Number(value.toFixed(2)).toString();
 
   /* Lines of text about the first of the places where nothing else is written; nowhere if there is none. */
@@ -212,7 +214,7 @@ const Overlay = (() => {
     const font = ({ size, weight }) => `${weight} ${size}px system-ui, sans-serif`;
     const widths = texts.map((line) => { c.font = font(line); return c.measureText(line.text).width; });
     const wide = Math.max(...widths) / 2 + 3, tall = texts.reduce((sum, line) => sum + line.size + 2, 0) / 2;
-    const { left, right, top, bottom } = frame(pane);
+    const { left, right, top, bottom } = Axes.frame(pane);
     const room = places.map(([x, y]) => [Math.max(left + wide, Math.min(right - wide, x)), y]).find(([x, y], k) => (
       Math.abs(x - places[k][0]) < wide && y - tall > top && y + tall < bottom && taken.every((box) => (
         Math.abs(box.x - x) > box.wide + wide || Math.abs(box.y - y) > box.tall + tall))));
@@ -281,59 +283,21 @@ const Overlay = (() => {
     }
   }
 
-  /* ---- panes and axes ---- */
-
-  const frame = ({ left, top, width, height }) => ({
-    left: left + MARGIN.left, right: left + width - MARGIN.right,
-    top: top + MARGIN.top, bottom: top + height - MARGIN.bottom,
-  });
-
-  function drawAxes(pane) {
-    const { left, right, top, bottom } = frame(pane), [nameX, nameY] = Atlas.meta.axes;
-    c.fillStyle = inks.paper;
-    c.fillRect(pane.left, pane.top, pane.width, top - pane.top);
-    c.fillRect(pane.left, bottom, pane.width, pane.top + pane.height - bottom);
-    c.fillRect(pane.left, pane.top, left - pane.left, pane.height);
-    c.fillRect(right, pane.top, pane.left + pane.width - right, pane.height);
-    c.beginPath();
-    c.rect(Math.round(left) - 0.5, Math.round(top) - 0.5, Math.round(right - left), Math.round(bottom - top));
-    stroke(inks.line, 1);
-    const [x0, y0] = Camera.unproject(pane, left, bottom), [x1, y1] = Camera.unproject(pane, right, top);
-    const across = Ticks.between(x0, x1, (right - left) / 80), up = Ticks.between(y0, y1, (bottom - top) / 60);
-    c.font = "11px system-ui, sans-serif";
-    c.beginPath();
-    for (const { value, text } of across.marks) {
-      const [x] = Camera.project(pane, value, y0);
-      c.moveTo(Math.round(x) + 0.5, bottom);
-      c.lineTo(Math.round(x) + 0.5, bottom + 4);
-      if (x < right - 4) write(text, x, bottom + 11, inks.muted, "center");
-    }
-    for (const { value, text } of up.marks) {
-      const [, y] = Camera.project(pane, x0, value);
-      c.moveTo(left, Math.round(y) + 0.5);
-      c.lineTo(left - 4, Math.round(y) + 0.5);
-      write(text, left - 6, y, inks.muted, "right");
-    }
-    stroke(inks.muted, 1);
-    c.font = "12px system-ui, sans-serif";
-    write(`${shorten(nameX, 60)}${across.note} →`, (left + right) / 2, bottom + 25, inks.ink, "center");
-    const upward = `↑ ${shorten(nameY, 60)}${up.note}`, half = c.measureText(upward).width / 2;
-    write(upward, left + 8, top + 12, inks.ink, "left");
-    taken.push({ x: left + 8 + half, y: top + 12, wide: half, tall: 8 });
-  }
+  /* ---- panes ---- */
 
   /* Whose forecast a pane shows, beside the divider or in the middle. */
   function title(pane) {
-    const { compare, raster } = Store.state, { left, right, top } = frame(pane);
-    const text = shorten(`${pane.model}${raster === "difference" ? " − observed" : ""}`, 40);
-    c.font = "600 13px system-ui, sans-serif";
+    const { left, right, top } = Axes.frame(pane), side = Store.state.compare === "side";
+    const less = Store.state.raster === "difference" && !awaited() ? " − observed" : "";
+    const text = Axes.shorten(`${pane.model}${less}`, side ? (right - left) / 8 : 40);
+    c.font = TITLE;
     const half = c.measureText(text).width / 2 + 4, aside = (pane.id === 0 ? -1 : 1) * (half + 8);
-    const x = compare === "side" ? (left + right) / 2 : Camera.divider() + aside;
-    return { text, x, y: top + (compare === "side" ? 32 : 14), wide: half, tall: 9 };
+    const [x, y] = side ? [(left + right) / 2, top + 32] : [Camera.divider() + aside, top + 14];
+    return { text, x, y, wide: half, tall: 9 };
   }
 
   function drawDivider(panes) {
-    const x = Math.round(Camera.divider()), { top, bottom } = frame(panes[0]), y = (top + bottom) / 2;
+    const x = Math.round(Camera.divider()), { top, bottom } = Axes.frame(panes[0]), y = (top + bottom) / 2;
     c.beginPath();
     c.moveTo(x, top);
     c.lineTo(x, bottom);
@@ -363,15 +327,15 @@ const Overlay = (() => {
     inks = Object.fromEntries(names.map((name) => [name, Palette.ink(name)]));
     const titles = panes.length > 1 ? panes.map(title) : [];
     for (const pane of panes) {
-      const { left, right, top, bottom } = frame(pane);
+      const { left, right, top, bottom } = Axes.frame(pane);
       taken = [...titles];
       c.save();
       c.beginPath();
       c.rect(pane.clip.left, pane.top, pane.clip.width, pane.height);
       c.clip();
-      drawAxes(pane);
+      taken.push(Axes.draw(c, pane, inks, write));
       for (const { text, x, y } of titles) {
-        c.font = "600 13px system-ui, sans-serif";
+        c.font = TITLE;
         write(text, x, y, inks.ink, "center");
       }
       c.beginPath();
@@ -392,5 +356,5 @@ const Overlay = (() => {
     c = canvas.getContext("2d");
   }
 
-  return { start, draw, basinAt, levels, frame, basinWindow: seen };
+  return { start, draw, basinAt, levels, basinWindow: seen };
 })();

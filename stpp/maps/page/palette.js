@@ -20,7 +20,6 @@ const Palette = (() => {
   ];
   const system = matchMedia("(prefers-color-scheme: dark)");
   const kept = new Map();
-  let ofTrack = null;
 
   const theme = () => (Store.state.theme === "auto" ? (system.matches ? "dark" : "light") : Store.state.theme);
   const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -93,39 +92,18 @@ const Palette = (() => {
     Math.round(255 * Math.min(Math.max(t, 0), 1))];
 
   /* On dark paper all are lighter, and keep their order, which tells those apart that differ in hue alone. */
-  const categories = () => once("categories", (name) => CATEGORIES.map((hex) => {
+  function lifted(hex, name) {
     const [L, a, b] = toLab(rgb(hex));
     return name === "dark" ? fromLab([0.55 + 0.6 * (L - 0.3), a, b]) : rgb(hex);
-  }));
+  }
+
+  const categories = () => once("categories", (name) => CATEGORIES.map((hex) => lifted(hex, name)));
   const category = (i) => categories()[i % CATEGORIES.length];
 
-  /* Number of the colour of each track: the newest choose first, and tracks seen together differ as far as colours
-     go. The colours of the basin report, as long as the map shows the same windows. */
-  function tracks() {
-    const chosen = new Map(), used = CATEGORIES.map(() => 0), windows = Atlas.meta.windows.start.length;
-    const lives = Atlas.meta.basins.tracks.map(({ id, birth, death }) => (
-      { id, first: birth ?? 0, last: (death ?? windows) - 1, choice: 0 }));
-    lives.sort((one, other) => other.last - one.last || one.id - other.id);
-    lives.forEach((life, i) => {
-      const cost = CATEGORIES.map(() => 0);
-      for (let k = Math.max(0, i - 500); k < i; k++) { // older neighbours hardly matter, and there may be thousands
-        const start = Math.max(life.first, lives[k].first), end = Math.min(life.last, lives[k].last);
-        if (end >= start - 1) cost[lives[k].choice] += end >= start ? 10 * (end - start + 1) : 1;
-      }
-      CATEGORIES.forEach((_, c) => {
-        const worse = cost[c] - cost[life.choice] || used[c] - used[life.choice];
-        if (worse < 0) life.choice = c;
-      });
-      used[life.choice] += 1;
-      chosen.set(life.id, life.choice);
-    });
-    return chosen;
-  }
-
-  function track(id) {
-    ofTrack ??= tracks();
-    return ofTrack.has(id) ? category(ofTrack.get(id)) : none();
-  }
+  /* That of the run's own pictures. */
+  const tracks = () => once("tracks", (name) => (
+    new Map(Atlas.meta.basins.tracks.map(({ id, colour }) => [id, lifted(colour, name)]))));
+  const track = (id) => tracks().get(id) ?? none();
 
   /* Of the k-th label of a group (Atlas.meta.groups). */
   function label({ kind, labels, rest }, k) {

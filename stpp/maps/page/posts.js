@@ -33,10 +33,12 @@ const Posts = (() => {
 
   /* As many digits as places are known to. */
   function placeText(row) {
-    const sizes = step();
+    const sizes = step(), { box } = Atlas.meta;
     return place(row).map((value, k) => {
       const digits = Math.ceil(-Math.log10(sizes[k]));
-      return digits >= 0 && digits <= 20 ? value.toFixed(digits) : String(value);
+      if (digits >= 0 && digits <= 8) return value.toFixed(digits);
+      const largest = Math.max(Math.abs(box[2 * k]), Math.abs(box[2 * k + 1]));
+      return String(Number(value.toPrecision(Math.min(Math.ceil(Math.log10(largest / sizes[k])) + 1, 17))));
     });
   }
 
@@ -68,6 +70,8 @@ const Posts = (() => {
     const size = Atlas.meta.texts.chunk, [authors, texts] = await chunk(Math.floor(row / size));
     return { author: authors[row % size], text: texts[row % size] };
   }
+
+  const noText = () => (Atlas.meta.texts.capped ? "(its text is not in this page)" : "(no text)");
 
   /* Whether row a comes before row b: the larger first, of equal ones the earlier. */
   const before = (values, a, b) => values[a] > values[b] || (values[a] === values[b] && a < b);
@@ -101,7 +105,7 @@ const Posts = (() => {
     const { state } = Store, { first, stop } = Fields.posts(), patch = { post: row };
     if (row < first || row >= stop) Object.assign(patch, { at: Math.max(windowOf(row), 0), beat: 1, playing: false });
     const [x, y] = place(row), pane = Camera.panes()[0], [px, py] = Camera.project(pane, x, y);
-    const { left, right, top: upper, bottom } = Overlay.frame(pane);
+    const { left, right, top: upper, bottom } = Axes.frame(pane);
     const outside = px < left || px > right || py < upper || py > bottom;
     if (state.view && outside) patch.view = { x, y, scale: state.view.scale };
     Store.set(patch);
@@ -109,6 +113,6 @@ const Posts = (() => {
 
   return {
     count, thinned, weight, engagement, worth, worthName, ms, iso, when, place, placeText, windowOf, track, trackName,
-    basin, hasTexts, chunk, words, top, rank, go,
+    basin, hasTexts, chunk, words, noText, top, rank, go,
   };
 })();

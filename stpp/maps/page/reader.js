@@ -82,7 +82,7 @@ const Reader = (() => {
       parts.unshift(author, text);
       Posts.words(row).then((said) => {
         author.firstChild.textContent = said.author;
-        text.firstChild.textContent = said.text.split("\n")[0] || "(no text)";
+        text.firstChild.textContent = said.text.split("\n")[0] || Posts.noText();
         if (row === hovered && pointer) lay(element("tooltip"), ...pointer);
       });
     }

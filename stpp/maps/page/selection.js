@@ -14,17 +14,13 @@ const Selection = (() => {
   function within(polygon) {
     if (inside?.polygon === polygon) return inside.before;
     const [x0, x1, y0, y1] = Atlas.meta.box, x = Atlas.array("x"), y = Atlas.array("y"), n = Posts.count();
-    const px = Float64Array.from(polygon, (corner) => ((corner[0] - x0) / (x1 - x0)) * 65535);
-    const py = Float64Array.from(polygon, (corner) => ((corner[1] - y0) / (y1 - y0)) * 65535);
-    const [left, right, low, high] = [px.reduce(least), px.reduce(most), py.reduce(least), py.reduce(most)];
-    const before = new Uint32Array(n + 1);
+    const corners = polygon.map(([px, py]) => [((px - x0) / (x1 - x0)) * 65535, ((py - y0) / (y1 - y0)) * 65535]);
+    const sides = banded(corners), before = new Uint32Array(n + 1);
     for (let i = 0; i < n; i++) {
       const u = x[i], v = y[i];
       let odd = 0;
-      if (u >= left && u <= right && v >= low && v <= high) {
-        for (let a = 0, b = px.length - 1; a < px.length; b = a++) {
-          if (py[a] > v !== py[b] > v && u < ((px[b] - px[a]) * (v - py[a])) / (py[b] - py[a]) + px[a]) odd ^= 1;
-        }
+      for (const [ax, ay, bx, by] of sides[v >> 8]) {
+        if (ay > v !== by > v && u < ((bx - ax) * (v - ay)) / (by - ay) + ax) odd ^= 1;
       }
       before[i + 1] = before[i] + odd;
     }
@@ -32,7 +28,18 @@ const Selection = (() => {
     return before;
   }
 
-  const least = (a, b) => Math.min(a, b);
+  /* The sides of a polygon by the 256 bands that they cross: a lasso has many, a band few. */
+  function banded(corners) {
+    const bands = Array.from({ length: 256 }, () => []);
+    corners.forEach(([ax, ay], k) => {
+      const [bx, by] = corners.at(k - 1), side = [ax, ay, bx, by];
+      const low = Math.max(Math.floor(Math.min(ay, by) / 256), 0);
+      const high = Math.min(Math.floor(Math.max(ay, by) / 256), 255);
+      for (let band = low; band <= high; band++) bands[band].push(side);
+    });
+    return bands;
+  }
+
   const most = (a, b) => Math.max(a, b);
 
   /* The posts of the time shown that lie in the polygon. */
@@ -102,7 +109,7 @@ const Selection = (() => {
 
   /* All that the view shows: a selection for those who do not draw. */
   function view() {
-    const pane = Camera.panes()[0], { left, right, top, bottom } = Overlay.frame(pane);
+    const pane = Camera.panes()[0], { left, right, top, bottom } = Axes.frame(pane);
     const corners = rectangle([left, top], [right, bottom]);
     Store.set({ selection: corners.map(([px, py]) => Camera.unproject(pane, px, py)) });
   }

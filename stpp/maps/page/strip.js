@@ -7,12 +7,12 @@ const Strip = (() => {
   const FONT = 10.5;
   const DASHES = [[], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3]];
   let canvas = null, slider = null, still = null, stillKey = "", lanes = [], hovered = -1;
-  let measured = 0; // the canvas' width: to ask the page for it at every window would take seconds
+  let measured = 0; // the canvas' width when last drawn: asking the page at every window would take seconds
 
   const count = () => Atlas.meta.windows.start.length;
   const width = () => measured || canvas.clientWidth;
   const narrow = () => width() < NARROW;
-  const gutter = () => (narrow() ? 74 : 156);
+  const gutter = () => (narrow() ? 78 : 156);
   const laneHeight = () => (narrow() || window.innerHeight < LOW ? 4 : 5);
   const laneCount = () => (narrow() || window.innerHeight < LOW ? 6 : 12);
 
@@ -35,8 +35,8 @@ const Strip = (() => {
     const found = [{ id: "posts", label: "posts", note: per, height: 20 }];
     if (has("fds")) found.push({ id: "fds", label: `FDS${means}`, note: "1 = uniform, improper", height: 24 });
     if (has("information_gain")) {
-      const note = low ? "nats/post" : `nats per post over ${reference}`;
-      found.push({ id: "gain", label: (low ? "gain" : "information gain") + means, note, height: 24 });
+      const note = `nats per post over ${reference}`;
+      found.push({ id: "gain", label: low || means ? `gain${means}` : "information gain", note, height: 24 });
     }
     if (basins?.tracks.some((track) => track.birth !== null || track.death !== null)) {
       found.push({ id: "turns", label: low ? "born, ended" : "basins born ▲, ended ▽", note: "", height: 15 });
@@ -47,7 +47,7 @@ const Strip = (() => {
       const note = left > 0 ? `largest ${tracks} of ${basins.tracks.length}` : "";
       found.push({ id: "lives", label: low ? "basins" : "basins' lives", note, height: shown.length * laneHeight() });
     }
-    return found;
+    return low ? found.map((row) => ({ ...row, note: "" })) : found; // a phone has no room for notes
   }
 
   const height = () => rows().reduce((sum, row) => sum + row.height + GAP, 0) + 14;
@@ -295,7 +295,7 @@ const Strip = (() => {
 
   /* The window's numbers, as a person would say them. */
   function readout(w) {
-    const { windows, scores, basins } = Atlas.meta, n = windows.posts[w];
+    const { windows, scores, reference, basins } = Atlas.meta, n = windows.posts[w];
     const lines = [
       `Window ${w + 1} of ${count()}: ${Clock.dates(w)}`,
       `${n.toLocaleString("en")} ${n === 1 ? "post" : "posts"}`,
@@ -303,7 +303,8 @@ const Strip = (() => {
     for (const name of models()) {
       const fds = scores[name].fds[w], gain = scores[name].information_gain[w], parts = [];
       if (fds !== null) parts.push(`FDS ${short(fds)}`);
-      if (gain !== null) parts.push(`information gain ${gain < 0 ? "" : "+"}${short(gain)} nats per post`);
+      const known = gain !== null && name !== reference;
+      if (known) parts.push(`information gain ${gain < 0 ? "" : "+"}${short(gain)} nats per post`);
       if (parts.length) lines.push(`${name}: ${parts.join(", ")}`);
     }
     const names = (found) => found.slice(0, 4).join(", ") + (found.length > 4 ? " …" : "");
