@@ -1011,7 +1011,8 @@ def map_(
         facts = write_map(scene, output, most=most, texts=kept, colours=colours, force=session.force)
     else:
         facts = write_atlas_parquet(scene, output, texts=kept, force=session.force)
-    session.show({"output": str(output)} | facts, f"{output}: " + ", ".join(f"{v:,} {k}" for k, v in facts.items()))
+    told = f"{facts['posts']:,} posts, {facts['bytes'] / 1e6:.1f} MB"
+    session.show({"output": str(output)} | facts, f"{output}: {told}")
 
 
 def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:

@@ -21,7 +21,7 @@ from basins.report_tables import (
     track_table,
     window_table,
 )
-from basins.tables import track_rows, write_tables
+from basins.tables import track_rows
 from basins.trust import against_rules
 from basins.verdict import called, counted, current_forecasts, last_with_basins, tracks_of, verdict, when
 from stpp.columns import in_words, texts_of
@@ -42,7 +42,7 @@ AUROC = {"these forecasts": "", "base rate": "_base", "persistence": "_persist"}
 def write_report(
     analysis: Analysis, events: Events, directory: Path, *, texts: bool = False, linked: bool = False
 ) -> Path:
-    """Write ``report.html`` (one page, its pictures inside), ``report.md`` with its pictures, and the tables as CSV.
+    """Write ``report.html`` (one page, its pictures inside) and ``report.md`` with its pictures.
 
     The same analysis gives the same bytes.
 
@@ -58,7 +58,6 @@ def write_report(
     -------
     the path of ``report.html``
     """
-    write_tables(analysis, events, directory)
     return write_pages(directory, Path(__file__).parent, _content(analysis, events, texts, linked))
 
 

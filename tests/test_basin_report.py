@@ -29,6 +29,7 @@ from basins.pictures import SMALL_MAPS, chosen_windows, draw_window
 from basins.report import lines, to_json_dict, write_report
 from basins.report_tables import FEATURES, SCORES
 from basins.space import Space
+from basins.tables import write_tables
 from basins.tracking import Link, Track, Tracking
 from evaluation.continuation import continuation_scores
 from stpp.domain import Box, Grid
@@ -159,6 +160,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = nx.DiGraph()
     graph.add_node(0, name=HOSTILE)
     graph.add_edge(0, 0, kind="excites", offspring=0.4, low=0.2, high=0.6)
+    write_tables(replace(analysis, influence=graph), events, folder)
     write_report(replace(analysis, influence=graph), events, folder, texts=True)
     return folder
 
@@ -169,6 +171,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     events, analysis = an_analysis(lives=((0,), (0, 1)))
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
     for folder in folders:
+        write_tables(analysis, events, folder)
         write_report(analysis, events, folder)
     return folders
 
@@ -248,7 +251,9 @@ def test_the_report_says_how_sure_scores_are_and_what_cannot_be_said(tmp_path: P
     speaks = pd.DataFrame({"feature": ["log_share", "age"], "coefficient": [0.5, np.nan], "low": [0.1, np.nan]})
     speaks = speaks.assign(high=[0.9, np.nan], p_value=[0.01, np.nan])
     outside = replace(events, x=np.where(np.arange(len(events))[:, None] < 7, 2.0, events.x))
-    write_report(replace(analysis, score_intervals=scores, coefficients=speaks), outside, tmp_path, texts=True)
+    account = replace(analysis, score_intervals=scores, coefficients=speaks)
+    write_tables(account, outside, tmp_path)
+    write_report(account, outside, tmp_path, texts=True)
     text = (tmp_path / "report.md").read_text()
     assert "| auroc | 0.8 | [0.7, 0.9] | – | – |" in text
     assert "| log of its region's share | 0.5 [0.1, 0.9] | 0.01 |" in text
@@ -330,6 +335,7 @@ def test_json_has_the_agreed_keys_and_no_nan() -> None:
 
 def test_no_basin_is_said_plainly(tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((), (), ()))
+    write_tables(analysis, events, tmp_path)
     write_report(analysis, events, tmp_path)
     assert lines(analysis)[0].startswith("There is no basin: in none of the 3 windows")
     text = Page(tmp_path / "report.html").text
@@ -340,6 +346,7 @@ def test_no_basin_is_said_plainly(tmp_path: Path) -> None:
 
 def test_no_basin_now_is_said_plainly(tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0, 1), (0,), ()))
+    write_tables(analysis, events, tmp_path)
     write_report(analysis, events, tmp_path)
     said = lines(analysis)[0]
     assert said.startswith("There is no basin now: the newest 7 days has no basin among its 90 posts; 2 lived earlier.")
@@ -352,6 +359,7 @@ def test_no_basin_now_is_said_plainly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("d", "grid"), [(1, True), (3, True), (2, False), (5, False)])
 def test_every_number_of_dimensions_has_a_report(d: int, grid: bool, tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0,), (0, 1) if d > 1 else (0,)), d=d, grid=grid)
+    write_tables(analysis, events, tmp_path)
     write_report(analysis, events, tmp_path)
     assert (tmp_path / "newest.png").stat().st_size > 5000
     assert ("landmarks" in (tmp_path / "report.md").read_text()) == (not grid)

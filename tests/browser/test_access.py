@@ -28,6 +28,13 @@ def test_axe_finds_nothing(open_map, request, which: str, device: str) -> None:
         assert found.violations_count == 0, found.generate_report()
 
 
+def test_axe_would_find_a_button_without_a_name(open_map, bare) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core").Axe()
+    page = open_map(bare.path)
+    page.evaluate("['aria-label', 'title'].forEach((one) => document.getElementById('play').removeAttribute(one))")
+    assert [found["id"] for found in axe.run(page).response["violations"]] == ["button-name"]
+
+
 def test_tab_reaches_every_control(open_map, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ compare: 'swipe' })")
