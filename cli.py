@@ -191,7 +191,7 @@ class Session:
         except ValueError as error:  # of one coordinate, or of too many windows
             self.log(f"no map: {error}")
             return False
-        write_map(scene, directory / links.NAME, force=True)
+        write_map(scene, directory / links.NAME)
         return True
 
     def progress(self, unit: str = "window") -> Callable[[str, int, int], None]:
@@ -998,19 +998,21 @@ def map_(
     from stpp.maps.atlas_parquet import write_atlas_parquet
     from stpp.maps.compose import compose
     from stpp.maps.page import write_map
+    from stpp.outputs import new_file
 
     reading = {"time": time, "coords": coords, "weight": weight}
-    parts = [_part(session, path, reading) for path in inputs]
-    scene, rows = compose(parts, progress=session.progress(), **drawn)
-    words = texts_of(parts[0].source.events) if texts else None
-    if texts and words is None:
-        raise ValueError(f"{parts[0].source.path} has no column of texts: leave --texts out")
-    kept = None if words is None else [words[row] for row in rows]
+    with new_file(output, force=session.force) as temporary:
+        parts = [_part(session, path, reading) for path in inputs]
+        words = texts_of(parts[0].source.events) if texts else None
+        if texts and words is None:
+            raise ValueError(f"{parts[0].source.path} has no column of texts: leave --texts out")
+        scene, rows = compose(parts, progress=session.progress(), **drawn)
+        kept = None if words is None else [words[row] for row in rows]
+        if form == "html":
+            facts = write_map(scene, temporary, most=most, texts=kept, colours=colours)
+        else:
+            facts = write_atlas_parquet(scene, temporary, texts=kept)
     session.log(*scene.remarks)
-    if form == "html":
-        facts = write_map(scene, output, most=most, texts=kept, colours=colours, force=session.force)
-    else:
-        facts = write_atlas_parquet(scene, output, texts=kept, force=session.force)
     told = f"{facts['posts']:,} posts, {facts['bytes'] / 1e6:.1f} MB"
     session.show({"output": str(output)} | facts, f"{output}: {told}")
 

@@ -16,7 +16,7 @@ from stpp.columns import in_words
 from stpp.domain import Array, Grid
 from stpp.manifest import Source, read_again, read_manifest
 from stpp.maps.compose import MOST_VALUES
-from stpp.maps.parts import Part
+from stpp.maps.parts import Part, known_before
 from stpp.maps.scene import Basins, BasinSeen, Canvas, TrackLine
 
 MOST = 255
@@ -106,6 +106,8 @@ class BasinsPart(Part):
             grid=grid,
             regions=None if grid is None else self._outlines(grid, canvas, shown),
             found=found,
+            spans=self._spans(shown),
+            before=known_before(canvas, shown, np.array([window.end for window in self.windows])),
             tracks=tuple(_line(row, shown) for row in self.tracks if row["id"] in occurring),
             of_event=of_event,
         )
@@ -124,6 +126,11 @@ class BasinsPart(Part):
             why = f"in {d} dimensions" if d > 2 else "as cells around landmarks"
             said.append(f"Basins were found {why}: their centres are drawn, but no outlines.")
         return tuple(said)
+
+    def _spans(self, shown: NDArray[np.int64]) -> Array:
+        """(windows, 2) start and end of the run's windows that are shown; NaN where there is none."""
+        edges = np.array([[window.start, window.end] for window in self.windows] + [[np.nan, np.nan]])
+        return np.asarray(edges[shown])
 
     def _window_of(self, t: Array) -> NDArray[np.int64]:
         """(n,) number of the run's window that holds each time; −1 for none."""

@@ -54,7 +54,7 @@ class Flowing(Part):
 
     def arrows(self, canvas: Canvas) -> Arrows:
         n = len(canvas.windows)
-        return Arrows("drift", np.zeros((1, 2)), np.zeros((n, 1, 2)), np.zeros((n, 1), dtype=bool))
+        return Arrows("drift", np.zeros((1, 2)), np.zeros((n, 1, 2)), np.zeros((n, 1), dtype=bool), np.arange(n) - 1)
 
 
 @pytest.fixture

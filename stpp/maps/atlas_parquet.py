@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from stpp.maps.posts import engagement_of, names_of, printable
 from stpp.maps.scene import Canvas, Scene
-from stpp.outputs import new_file
 
 
-def write_atlas_parquet(
-    scene: Scene, path: Path, texts: Sequence[str] | None = None, force: bool = False
-) -> dict[str, Any]:
+def write_atlas_parquet(scene: Scene, path: Path, texts: Sequence[str] | None = None) -> dict[str, Any]:
     """Write all posts of a scene, one a row; the same scene gives the same bytes.
 
     ``embedding-atlas FILE --x x --y y`` opens it, with ``--text text`` where texts are in it. Its columns are ``x``,
@@ -32,7 +29,6 @@ def write_atlas_parquet(
     scene : whose posts
     path : of the file
     texts : of all events of the scene; None keeps them and their authors out of it
-    force : overwrite
 
     Returns
     -------
@@ -58,10 +54,8 @@ def write_atlas_parquet(
     if texts is not None:
         columns["author"] = pa.array([name or None for name in names_of(events)], pa.large_string())
         columns["text"] = pa.array([printable(text) for text in texts], pa.large_string())
-    with new_file(path, force=force) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
-        size = temporary.stat().st_size
-    return {"posts": len(events), "columns": list(columns), "bytes": size}
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    return {"posts": len(events), "columns": list(columns), "bytes": path.stat().st_size}
 
 
 def _last_window(canvas: Canvas) -> NDArray[np.int32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from stpp.columns import in_words
-from stpp.domain import Box, Grid
+from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
-from stpp.manifest import Source, sha256
+from stpp.manifest import Source, ingest_record, sha256
 from stpp.maps.parts import Part
 from stpp.maps.scene import Canvas, Fields, Scene, Scores
 from stpp.tuning import Progress
@@ -49,7 +50,7 @@ def compose(
     """What some inputs show together.
 
     The windows are those of the part with the highest precedence among those that have any; else they follow each
-    other over all events. The grid covers the parts' boxes.
+    other over all events. The grid covers what all forecasts are of, or without any the parts' boxes together.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def compose(
         forecasts=forecasts,
         scores=scores,
         reference=reference,
+        weight=_weight(source),
         arrows=_only(parts, "a flow", [part.arrows(canvas) for part in parts]),
         basins=_only(parts, "basins", [part.basins(canvas) for part in parts]),
         remarks=[*_remarks(canvas, len(events)), *remarks, *(r for part in parts for r in part.remarks(canvas))],
@@ -165,16 +167,26 @@ def _rolling(events: Events, length: float | None) -> tuple[Window, ...]:
 
 
 def _box(parts: Sequence[Part], events: Events, drawn: tuple[int, int], box: Box | None) -> Box:
-    """What the densities cover, on the two axes that are drawn."""
-    boxes = [box] if box is not None else [part.box for part in parts if part.box is not None]
-    sides = []
-    for one in boxes:
-        if one.d not in (2, events.d):
-            raise ValueError(f"--box has {one.d} axes: give it for the 2 that are drawn or for all {events.d}")
+    """What the densities cover, on the two axes that are drawn.
+
+    Where there are forecasts, what all of them are of: elsewhere there would be nothing to compare.
+    """
+    if box is not None and box.d not in (2, events.d):
+        raise ValueError(f"--box has {box.d} axes: give it for the 2 that are drawn or for all {events.d}")
+
+    def side(one: Box) -> tuple[Array, Array]:
         pick = list(drawn) if one.d == events.d else [0, 1]
-        sides.append((np.array(one.low)[pick], np.array(one.high)[pick]))
-    if sides:
-        lows, highs = zip(*sides, strict=True)
+        return np.array(one.low)[pick], np.array(one.high)[pick]
+
+    forecast = [side(part.box) for part in parts if part.box is not None and part.models]
+    if forecast or box is not None:
+        lows, highs = zip(*forecast, *([side(box)] if box is not None else []), strict=True)
+        low, high = np.max(lows, axis=0), np.min(highs, axis=0)
+        if not (low < high).all():
+            raise ValueError("the boxes that forecasts are of, and --box, have nothing in common: map the runs apart")
+        return Box(tuple(low), tuple(high))
+    if boxes := [side(part.box) for part in parts if part.box is not None]:
+        lows, highs = zip(*boxes, strict=True)
         return Box(tuple(np.min(lows, axis=0)), tuple(np.max(highs, axis=0)))
     return Box.around(events.x[:, list(drawn)]) if len(events) else Box((0.0, 0.0), (1.0, 1.0))
 
@@ -246,6 +258,14 @@ def _judged(
             found = [dataclasses.replace(one, information_gain=none) for one in found]
         scores += found
     return reference, forecasts, scores, remarks
+
+
+def _weight(source: Source) -> str:
+    """What the weights of the events are, in words: as they were read just now, or when they were ingested."""
+    record = ingest_record(source.path)
+    kept = json.loads(record.read_text())["columns"].get("weight") if record.is_file() else None
+    named = source.reading.get("weight") or kept or "uniform"
+    return {"uniform": "weight", "linear": "weight (linear)", "log": "weight (log)"}.get(named, str(named))
 
 
 def _only(parts: Sequence[Part], what: str, brought: Sequence[Any]) -> Any:

@@ -18,7 +18,6 @@ import stpp
 from stpp.maps.packing import pack, pack_bytes
 from stpp.maps.posts import Shown, shown_posts
 from stpp.maps.scene import Arrows, Basins, Canvas, Fields, Scene
-from stpp.outputs import new_file
 
 PAGE = Path(__file__).with_name("page")
 
@@ -40,7 +39,6 @@ def write_map(
     most: int = 1_000_000,
     texts: Sequence[str] | None = None,
     colours: Sequence[str] = (),
-    force: bool = False,
 ) -> dict[str, Any]:
     """Write a scene as one HTML page; the same scene gives the same bytes.
 
@@ -51,19 +49,15 @@ def write_map(
     most : posts that the page carries; above, a sample in which heavier posts are likelier, and all totals stay true
     texts : of all events of the scene, to be read in the page, with their authors; None keeps both out of it
     colours : names of marks that posts can be coloured by, beside basins and authors
-    force : overwrite
 
     Returns
     -------
     what was written, as JSON values: ``posts``, ``shown``, ``windows``, ``bytes``
     """
     meta, blobs = content(scene, most, texts, colours)
-    with new_file(path, force=force) as temporary:
-        temporary.write_text(render(meta, blobs), encoding="utf-8")
-        size = temporary.stat().st_size
-    return {"posts": meta["posts"]["total"], "shown": meta["posts"]["shown"], "windows": len(scene.canvas.windows)} | {
-        "bytes": size
-    }
+    path.write_text(render(meta, blobs), encoding="utf-8")
+    drawn = {"posts": meta["posts"]["total"], "shown": meta["posts"]["shown"], "windows": len(scene.canvas.windows)}
+    return drawn | {"bytes": path.stat().st_size}
 
 
 def render(meta: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
@@ -109,10 +103,11 @@ def content(
         **shown.facts,
         "fields": [_field(one) for one in (scene.observed, *scene.forecasts)],
         "smoothing": scene.smoothing,
+        "weight": scene.weight,
         "scores": {one.model: {"fds": one.fds, "information_gain": one.information_gain} for one in scene.scores},
         "reference": scene.reference,
         "flow": None if scene.arrows is None else _flow(scene.arrows),
-        "basins": None if scene.basins is None else _basins(scene.basins),
+        "basins": None if scene.basins is None else _basins(scene.basins, canvas),
         "remarks": list(scene.remarks),
         "arrays": arrays,
     }
@@ -155,6 +150,7 @@ def _flow(arrows: Arrows) -> dict[str, Any]:
         "places": arrows.places,
         "fastest": float(speed[known].max(initial=0.0)),
         "known": known.all(axis=1),
+        "before": arrows.before,
     }
 
 
@@ -165,11 +161,13 @@ def _arrows(arrows: Arrows) -> NDArray[np.int8]:
     return np.concatenate([np.rint(scaled), arrows.sure[..., None]], axis=2).astype(np.int8)
 
 
-def _basins(basins: Basins) -> dict[str, Any]:
+def _basins(basins: Basins, canvas: Canvas) -> dict[str, Any]:
     return {
         "method": basins.method,
         "grid": None if basins.grid is None else {"box": basins.grid.box.to_list(), "shape": list(basins.grid.shape)},
         "windows": [[vars(one) for one in found] for found in basins.found],
+        "spans": canvas.milliseconds(basins.spans),
+        "before": basins.before,
         "tracks": [vars(one) for one in basins.tracks],
     }
 

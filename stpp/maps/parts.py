@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Window
@@ -26,6 +27,9 @@ ARROWS, FEWEST_ARROWS = 24, 8
 
 MOST_ARROWS = 1_500_000
 """Arrows in all windows together that are aimed at."""
+
+ROUNDING = 1e-9
+"""Days by which two times that are the same may differ: windows are laid by adding up."""
 
 UNSEEN = 32
 """Cells of a forecast along an axis that is not drawn, over which it is summed."""
@@ -204,17 +208,35 @@ class FlowPart(Part):
         velocity = np.full((len(canvas.windows), len(places), 2), np.nan)
         sure = np.zeros(velocity.shape[:2], dtype=bool)
         times = np.array([flow.time for flow in self.flows])
+        shown = np.full(len(canvas.windows), -1)
         for k, window in enumerate(canvas.windows):
-            newest = int(np.searchsorted(times, window.end, side="right")) - 1
-            if newest >= 0 and times[newest] > window.start:
+            newest = int(np.searchsorted(times, window.end + ROUNDING, side="right")) - 1
+            if newest >= 0 and times[newest] > window.start + ROUNDING:
+                shown[k] = newest
                 velocity[k] = self.flows[newest].at(places)[0][:, drawn]
                 sure[k] = self.flows[newest].significant().ravel()[cell]
-        return Arrows(self.model, places[:, drawn], velocity, sure)
+        return Arrows(self.model, places[:, drawn], velocity, sure, known_before(canvas, shown, times))
 
     def remarks(self, canvas: Canvas) -> tuple[str, ...]:
         """Why there are no arrows, if there are none."""
         d = self.flows[0].grid.box.d
         return () if d == 2 else (f"No arrows are drawn: the flow has {d} dimensions, a map has 2.",)
+
+
+def known_before(canvas: Canvas, shown: NDArray[np.int64], ends: Array) -> NDArray[np.int64]:
+    """(windows,) which window of the map shows the newest of what was known when each window began; −1 for none.
+
+    Parameters
+    ----------
+    canvas : of the map
+    shown : (windows,) number of what each window shows, −1 for nothing
+    ends : increasing days, by number: when it was known
+    """
+    by_number = {number: k for k, number in reversed(list(enumerate(shown.tolist()))) if number >= 0}
+    drawn = np.array(sorted(by_number), dtype=np.int64)
+    starts = np.array([window.start for window in canvas.windows]) + ROUNDING
+    newest = np.searchsorted(ends[drawn], starts, side="right") - 1
+    return np.array([by_number[int(drawn[k])] if k >= 0 else -1 for k in newest], dtype=np.int64)
 
 
 def fields_of(canvas: Canvas, name: str, forecasts: Iterable[tuple[int, Forecast]]) -> Fields:

@@ -66,8 +66,8 @@ class Shown:
         ``box`` [x0, x1, y0, y1];
         ``posts``: how many there are in ``total``, how many of them ``far`` outside the map and never drawn, how many
         are ``shown``, when the ``first`` came (ms since 1970),
-        milliseconds per ``tick``, what ``weight`` and ``engagement`` are (None for no engagement), and whether
-        weights differ (``weighted``);
+        milliseconds per ``tick``, what ``engagement`` is (None where no mark tells of any), and whether weights differ
+        (``weighted``);
         ``groups``: ``name``, ``kind`` (category or number, in which case labels ascend), ``labels``, ``array``, and
         ``rest``: the number of the label that gathers what has no colour of its own, None if there is none;
         ``texts``: None without them, else posts per ``chunk``, number of ``chunks``, of posts whose text is ``kept``,
@@ -151,7 +151,6 @@ def shown_posts(
             "shown": len(rows),
             "first": first,
             "tick": tick,
-            "weight": "weight",
             "weighted": len(events) > 0 and bool(np.ptp(events.weight) > 0),
             "engagement": kind,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -89,12 +89,14 @@ class Arrows:
     places : (m, 2) map units
     velocity : (windows, m, 2) map units per day; NaN where there is none
     sure : (windows, m) bool, beyond chance
+    before : (windows,) number of the window whose arrows were the newest known when each began; −1 for none
     """
 
     name: str
     places: Array
     velocity: Array
     sure: NDArray[np.bool_]
+    before: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class Basins:
     grid : 2-d, of the outlines; None where basins have none in the plane
     regions : (windows, nx, ny) uint8 on ``grid``: 0 for no basin, i + 1 for the window's i-th; None without a grid
     found : per window, at most 255
+    spans : (windows, 2) days: the time that the basins of each window were found in; NaN where there is none
+    before : (windows,) number of the window whose basins were the newest known when each began; −1 for none
     tracks : all that occur
     of_event : (n,) track of the basin that each event of the canvas lies in, −1 for none
     """
@@ -160,6 +164,8 @@ class Basins:
     grid: Grid | None
     regions: NDArray[np.uint8] | None
     found: tuple[tuple[BasinSeen, ...], ...]
+    spans: Array
+    before: NDArray[np.int64]
     tracks: tuple[TrackLine, ...]
     of_event: NDArray[np.int64]
 
@@ -179,6 +185,7 @@ class Scene:
     reference : that information gain is measured against; empty where there are no scores
     arrows, basins : None where no run brings them
     remarks : what a reader should know
+    weight : what the events' weights are, in words
     """
 
     title: str
@@ -190,4 +197,5 @@ class Scene:
     reference: str = ""
     arrows: Arrows | None = None
     basins: Basins | None = None
-    remarks: Sequence[str] = field(default=())
+    remarks: Sequence[str] = ()
+    weight: str = "weight"

@@ -178,7 +178,7 @@ def _arrows(rng: np.random.Generator) -> Arrows:
     places = np.stack(np.meshgrid(np.linspace(-2, 2, 5), np.linspace(-1, 1, 4), indexing="ij"), axis=2).reshape(-1, 2)
     velocity = rng.normal(size=(WINDOWS, len(places), 2)) * 0.1
     velocity[0] = np.nan
-    return Arrows("drift", places, velocity, rng.uniform(size=velocity.shape[:2]) < 0.5)
+    return Arrows("drift", places, velocity, rng.uniform(size=velocity.shape[:2]) < 0.5, np.arange(len(velocity)) - 1)
 
 
 def _basins(canvas: Canvas) -> Basins:
@@ -194,8 +194,9 @@ def _basins(canvas: Canvas) -> Basins:
         found.append(tuple(BasinSeen(track, (centre, 0.0), 0.3, 100, 0.9, 1.2, 0.8, 0.4) for track, centre in sides))
     names = (f"left {IMAGE}", HOSTILE[1])
     tracks = (TrackLine(0, names[0], 2, WINDOWS - 1, "#0072b2"), TrackLine(1, names[1], None, None, "#d55e00"))
+    edges = np.array([[window.start, window.end] for window in canvas.windows])
     of_event = np.where(canvas.events.x[:, 0] > 0.5, 1, -1)
-    return Basins("density", grid, regions, tuple(found), tracks, of_event)
+    return Basins("density", grid, regions, tuple(found), edges, np.arange(WINDOWS) - 1, tracks, of_event)
 
 
 @pytest.fixture(scope="session")

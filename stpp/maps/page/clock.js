@@ -8,6 +8,12 @@ const Clock = (() => {
   const windows = () => Atlas.meta.windows;
   const last = () => Math.max(0, windows().start.length - 1);
 
+  /* The newest window whose posts the reader may know: in sequential mode nothing tells of what is still to come. */
+  const known = () => {
+    const { mode, beat } = Store.state;
+    return mode === "sequential" ? Store.window() - (beat === 0 ? 1 : 0) : last();
+  };
+
   /* Whether time slides on, or jumps from window to window. */
   function slides() {
     return Store.state.mode !== "sequential" && !matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -90,5 +96,5 @@ const Clock = (() => {
     return `${n.toLocaleString("en")} ${name}${n === 1 ? "" : "s"}`;
   }
 
-  return { play, pause, toggle, jump, step, tick, dates, span, duration, last };
+  return { play, pause, toggle, jump, step, tick, dates, span, duration, last, known };
 })();

@@ -59,7 +59,7 @@ const Controls = (() => {
   const fades = (ms) => `fade by half in ${Clock.duration(ms)}`;
 
   function tell() {
-    const { posts, windows, remarks, smoothing, version } = Atlas.meta, n = windows.start.length;
+    const { posts, windows, remarks, smoothing, version, weight } = Atlas.meta, n = windows.start.length;
     const when = n ? ` of ${Clock.duration(typical())}, ${Clock.span(windows.start[0], windows.end[n - 1])}` : "";
     element("totals").textContent = `${count(posts.total, "post")} in ${count(n, "window")}${when}`;
     const sampled = posts.shown < posts.total - posts.far;
@@ -70,7 +70,8 @@ const Controls = (() => {
       + ". Counts by window are of all posts, selections of those drawn.";
     const notes = [
       ...remarks,
-      `Observed: smoothed over ${Number(smoothing.toPrecision(3))} map units.`,
+      `Observed: smoothed over ${Number(smoothing.toPrecision(3))} map units`
+        + (posts.weighted ? `, posts counted by ${weight === "weight" ? "their weight" : weight}.` : "."),
       "Dates are in UTC.",
       `Made by stpp ${version}.`,
     ];
@@ -156,7 +157,9 @@ const Controls = (() => {
       return two ? `${name} expected ${count(total, "post")}` : `Expected ${count(total, "post")}`;
     });
     const awaited = mode === "sequential" && beat === 0;
-    const came = awaited ? "nobody knows yet how many come" : `${windows.posts[w].toLocaleString("en")} came`;
+    const here = Math.round(fields[0].totals[w] ?? 0), away = windows.posts[w] - here;
+    const came = awaited ? "nobody knows yet how many come"
+      : `${here.toLocaleString("en")} came${away ? `, and ${away.toLocaleString("en")} outside of the forecast's box` : ""}`;
     return `${[...parts, came].join("; ")}.`;
   }
 

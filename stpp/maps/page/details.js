@@ -5,6 +5,8 @@ const Details = (() => {
 
   const panel = () => document.getElementById("details");
   const number = (value, digits = 3) => value.toLocaleString("en", { maximumSignificantDigits: digits });
+  const count = (posts) => posts.toLocaleString("en");
+  const weightName = () => Atlas.meta.weight.replace(/^./, (letter) => letter.toUpperCase());
   const percent = (share) => `${number(100 * share)} %`;
 
   function make(tag, text = "", options = {}) {
@@ -45,7 +47,7 @@ const Details = (() => {
     const { engagement, weighted } = Atlas.meta.posts;
     return [
       ...(engagement ? [`engagement ${number(Posts.engagement(row), 6)}`] : []),
-      ...(weighted ? [`weight ${number(Posts.weight(row))}`] : []),
+      ...(weighted ? [`${Atlas.meta.weight} ${number(Posts.weight(row))}`] : []),
     ];
   }
 
@@ -88,7 +90,7 @@ const Details = (() => {
       ["Time", Posts.when(row)],
       ["Window", w < 0 ? "none" : `${w + 1} of ${Atlas.meta.windows.start.length}: ${Clock.dates(w)}`],
       ["Engagement", engagement ? `${number(Posts.engagement(row), 6)} (${engagement})` : ""],
-      ["Weight", weighted ? number(Posts.weight(row), 6) : ""],
+      [weightName(), weighted ? number(Posts.weight(row), 6) : ""],
       ["Basin", Atlas.meta.basins ? Posts.basin(row) || "none" : ""],
       ...axes.map((axis, k) => [axis, place[k]]),
       ...groups.filter((group) => group.name !== "author" || !Posts.hasTexts())
@@ -130,7 +132,7 @@ const Details = (() => {
     const times = (log) => (log > 6.9 ? "over 1,000" : number(Math.exp(log)));
     const chance = (p) => (p === null ? "" : percent(p));
     return [
-      ["Holds", `${percent(seen.share)} of the posts (${seen.posts.toLocaleString("en")})`],
+      ["Holds", `${percent(seen.share)} of the posts of ${Posts.basinSpan(Overlay.basinWindow())} (${count(seen.posts)})`],
       ["Exists", seen.probability === null ? "" : `in ${percent(seen.probability)} of resampled data`],
       ["Barrier", seen.barrier === null ? "" : `peak ${times(seen.barrier)} times as dense as the easiest way out`],
       ["Goes on", chance(seen.p_continue) && `${chance(seen.p_continue)} chance that the next window has it`],
@@ -185,5 +187,5 @@ const Details = (() => {
     update();
   }
 
-  return { start, close, basin, facts, sizes, line, make, words, button, list, number, percent };
+  return { start, close, basin, facts, sizes, line, make, words, button, list, number, percent, weightName };
 })();

@@ -68,8 +68,8 @@ const Legends = (() => {
   }
 
   function sizes() {
-    const { engagement, weighted, weight } = Atlas.meta.posts;
-    const by = engagement ?? (weighted ? weight : null);
+    const { engagement, weighted } = Atlas.meta.posts;
+    const by = engagement ?? (weighted ? Atlas.meta.weight : null);
     if (!Store.state.posts || !by) return [];
     const marks = [[5, 2.5], [17, 4], [33, 6]];
     const dots = marks.map(([cx, r]) => drawing("circle", { cx, cy: 7, r, fill: "currentColor" }));
@@ -98,7 +98,7 @@ const Legends = (() => {
   function flow() {
     const { flow: about } = Atlas.meta;
     if (!about || !Store.state.flow) return [];
-    if (!about.known[Overlay.basinWindow()]) return [make("p", `no ${about.name} is known for this window`, "fine")];
+    if (!about.known[Overlay.flowWindow()]) return [make("p", `no ${about.name} is known for this window`, "fine")];
     const line = make("p", "", "fine");
     const path = "M1 7H30M25 3L31 7L25 11";
     const arrow = drawing("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2 });
@@ -111,13 +111,15 @@ const Legends = (() => {
   function basins() {
     const { basins: about } = Atlas.meta;
     if (!about || !Store.state.basins) return [];
-    const found = [...(about.windows[Overlay.basinWindow()] ?? [])].sort((a, b) => b.share - a.share);
-    if (!found.length) return [make("p", "no basins in this window", "fine")];
+    const w = Overlay.basinWindow(), when = w < 0 ? "" : Posts.basinSpan(w);
+    const found = [...(about.windows[w] ?? [])].sort((a, b) => b.share - a.share);
+    const of = make("p", when ? `of ${when}` : "of this window", "fine");
+    if (!found.length) return [make("p", `no basins ${when ? of.textContent : "known"}`, "fine")];
     const names = new Map(about.tracks.map((track) => [track.id, track.name]));
     const table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
     const columns = [
       ["Basin", "its name, the same through time"],
-      ["Posts", "share of the window's posts"],
+      ["Posts", "share of the posts of that time"],
       ["Depth", "density at its peak over that at the pass of the easiest way out"],
       ["Stays", "probability that it is there in the next window, by the basin forecast"],
     ].filter(([name]) => (name !== "Stays" || found.some((one) => one.p_continue !== null))
@@ -136,7 +138,7 @@ const Legends = (() => {
       columns.slice(1).forEach(([name]) => row.append(make("td", values[name])));
     });
     const rest = found.length - MOST;
-    return rest > 0 ? [table, make("p", `and ${rest} smaller`, "fine")] : [table];
+    return rest > 0 ? [of, table, make("p", `and ${rest} smaller`, "fine")] : [of, table];
   }
 
   /* Which line in the strip is whose. */

@@ -8,9 +8,11 @@ const Overlay = (() => {
   const outlines = new Map();   // of basins, by window
   let canvas = null, c = null, inks = null, taken = [], ways = null, apart = 0;
 
-  /* Basins and flow come from posts: before a window's posts are in, those of the window before it are the latest. */
-  const seen = () => Store.window() - (awaited() ? 1 : 0);
+  /* Basins and flow come from posts: before a window's posts are in, the newest are those known when it began. */
+  const seen = ({ before }) => (awaited() ? before[Store.window()] : Store.window());
   const awaited = () => Store.state.mode === "sequential" && Store.state.beat === 0;
+  const basinWindow = () => seen(Atlas.meta.basins);
+  const flowWindow = () => seen(Atlas.meta.flow);
 
   /* ---- iso-lines ---- */
 
@@ -104,8 +106,10 @@ const Overlay = (() => {
   }
 
   function drawFlow(pane) {
-    const { flow } = Atlas.meta, w = seen();
-    if (!flow || !Store.state.flow || w < 0 || !flow.known[w]) return;
+    const { flow } = Atlas.meta;
+    if (!flow || !Store.state.flow) return;
+    const w = flowWindow();
+    if (w < 0 || !flow.known[w]) return;
     apart ||= spacing(flow.places);
     const m = flow.places.length, all = Atlas.array("flow"), long = (apart * Camera.scale()) / 127;
     for (const sure of [0, 1]) {
@@ -155,8 +159,9 @@ const Overlay = (() => {
   }
 
   function drawBasins(pane) {
-    const { basins } = Atlas.meta, w = seen();
-    if (!basins || !Store.state.basins || w < 0) return;
+    const { basins } = Atlas.meta;
+    if (!basins || !Store.state.basins) return;
+    const w = basinWindow();
     ways ??= paths();
     const found = basins.windows[w] ?? [], colours = found.map((basin) => Palette.track(basin.track));
     if (basins.grid && found.length) {
@@ -244,8 +249,9 @@ const Overlay = (() => {
 
   /* Number of the basin at a pixel among those of the window whose basins are shown; -1 for none. */
   function basinAt(pane, px, py) {
-    const { basins } = Atlas.meta, w = seen();
-    if (!basins || !Store.state.basins || w < 0) return -1;
+    const { basins } = Atlas.meta;
+    if (!basins || !Store.state.basins || basinWindow() < 0) return -1;
+    const w = basinWindow();
     if (!basins.grid) {
       const distances = (basins.windows[w] ?? []).map(({ centre }) => {
         const [x, y] = Camera.project(pane, ...centre);
@@ -356,5 +362,5 @@ const Overlay = (() => {
     c = canvas.getContext("2d");
   }
 
-  return { start, draw, basinAt, levels, basinWindow: seen };
+  return { start, draw, basinAt, levels, basinWindow, flowWindow };
 })();

@@ -7,7 +7,11 @@ const Posts = (() => {
   const weight = (row) => Atlas.array("weight")[row];
   const engagement = (row) => Atlas.array("engagement")?.[row] ?? null;
   const worth = () => Atlas.array("engagement") ?? Atlas.array("weight");
-  const worthName = () => (Atlas.meta.posts.engagement ? "engagement" : Atlas.meta.posts.weighted ? "weight" : "time");
+  const worthName = () => (Atlas.meta.posts.engagement ? "engagement" : Atlas.meta.posts.weighted ? Atlas.meta.weight
+    : "time");
+
+  /* The time that the basins of a window were found in. */
+  const basinSpan = (w) => (Atlas.meta.basins.spans[w]?.[0] == null ? "" : Clock.span(...Atlas.meta.basins.spans[w]));
 
   const ms = (row) => Atlas.meta.posts.first + Atlas.array("time")[row] * Atlas.meta.posts.tick;
 
@@ -113,6 +117,6 @@ const Posts = (() => {
 
   return {
     count, thinned, weight, engagement, worth, worthName, ms, iso, when, place, placeText, windowOf, track, trackName,
-    basin, hasTexts, chunk, words, noText, top, rank, go,
+    basin, basinSpan, hasTexts, chunk, words, noText, top, rank, go,
   };
 })();

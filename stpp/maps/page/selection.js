@@ -123,7 +123,7 @@ const Selection = (() => {
     const { weighted, engagement: kind } = Atlas.meta.posts, of = Posts.thinned() ? "posts drawn" : "posts";
     return list([
       ["Posts", `${n(posts)}, ${percent(share)} of the ${of} in the time shown`],
-      ["Weight", weighted ? number(weight, 6) : ""],
+      [Details.weightName(), weighted ? number(weight, 6) : ""],
       ["Engagement", kind ? `${number(engagement, 6)} (${kind})` : ""],
     ]);
   }
@@ -153,7 +153,7 @@ const Selection = (() => {
   /* Posts inside, window by window, over all windows. */
   function perWindow() {
     const { first, stop } = Atlas.meta.windows, before = within(Store.state.selection);
-    return first.map((row, w) => before[stop[w]] - before[row]);
+    return first.map((row, w) => (w <= Clock.known() ? before[stop[w]] - before[row] : 0));
   }
 
   function bars() {
@@ -169,7 +169,8 @@ const Selection = (() => {
       context.fillRect(w * each, height - tall, Math.max(each - (each > 4 ? 1.5 : 0), 0.5), tall);
     });
     canvas.setAttribute("role", "img");
-    const said = `Posts inside per window: most, ${n(high)}, in window ${peak + 1}; now ${n(values[now])}`;
+    const said = `Posts inside per window: most, ${n(high)}, in window ${peak + 1}`
+      + (now <= Clock.known() ? `; now ${n(values[now])}` : "");
     canvas.setAttribute("aria-label", said);
     canvas.title = "Go to a window";
     canvas.addEventListener("click", (event) => {
@@ -202,7 +203,7 @@ const Selection = (() => {
   function update() {
     const { selection, tool, playing } = Store.state, { first, stop } = Fields.posts();
     if (drawn || (playing && selection && told?.selection === selection && told.w === Store.window())) return;
-    const now = { selection, tool, first, stop, theme: Palette.theme(), w: Store.window() };
+    const now = { selection, tool, first, stop, known: Clock.known(), theme: Palette.theme(), w: Store.window() };
     if (told && Object.keys(now).every((key) => now[key] === told[key])) return;
     told = now;
     const kept = element("selection").contains(document.activeElement) ? document.activeElement.textContent : "";

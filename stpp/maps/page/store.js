@@ -35,19 +35,25 @@ const Store = (() => {
     listeners.forEach((listener) => listener(state, changed));
   }
 
-  /* What is shown before the reader chooses: the last window with posts, the forecast that told most. */
+  /* What is shown before the reader chooses: the last window that is no mere beginning, the forecast that told most. */
   function defaults() {
     const { windows, fields, basins, scores } = Atlas.meta;
     const models = fields.slice(1).map((field) => field.name);
     const ranked = [...models].sort((a, b) => gain(scores[b]) - gain(scores[a]));
     return {
       ...first,
-      at: Math.max(0, windows.posts.findLastIndex((posts) => posts > 0)),
+      at: Math.max(0, windows.posts.findLastIndex((posts) => posts > 0 && posts >= typical(windows.posts) / 2)),
       raster: models.length ? "forecast" : "observed",
       model: ranked[0] ?? "",
       other: ranked[1] ?? ranked[0] ?? "",
       colour: basins ? "basin" : "plain",
     };
+  }
+
+  /* The median of those that are not 0. */
+  function typical(counts) {
+    const sorted = Float64Array.from(counts.filter((n) => n > 0)).sort();
+    return sorted[sorted.length >> 1] ?? 0;
   }
 
   /* Mean information gain over the windows that have one. */

@@ -275,7 +275,21 @@ const Strip = (() => {
     c.clearRect(0, 0, wide, high);
     c.setTransform(scale, 0, 0, scale, 0, 0);
     drawNow(c);
+    c.save();
+    hideWhatComes(c);
     c.drawImage(still, 0, 0, measured, canvas.clientHeight);
+    c.restore();
+  }
+
+  /* Only rows' names, dates, and windows whose posts the reader may know. */
+  function hideWhatComes(c) {
+    const known = Clock.known();
+    if (known >= count() - 1) return;
+    const half = Math.max(1, Math.min(THUMB, breadth(count())) / 2), tall = canvas.clientHeight - 14;
+    c.beginPath();
+    c.rect(0, 0, known < 0 ? gutter() : place(known) + half, tall);
+    c.rect(0, tall, width(), 14);
+    c.clip();
   }
 
   /* The window shown (all windows so far in cumulative mode) and the one under the pointer. */
@@ -300,6 +314,7 @@ const Strip = (() => {
       `Window ${w + 1} of ${count()}: ${Clock.dates(w)}`,
       `${n.toLocaleString("en")} ${n === 1 ? "post" : "posts"}`,
     ];
+    if (w > Clock.known()) return `${lines[0]}\nstill to come`;
     for (const name of models()) {
       const fds = scores[name].fds[w], gain = scores[name].information_gain[w], parts = [];
       if (fds !== null) parts.push(`FDS ${short(fds)}`);
