@@ -1001,6 +1001,8 @@ def map_(
     from stpp.outputs import new_file
 
     reading = {"time": time, "coords": coords, "weight": weight}
+    if any(reading.values()) and all(path.is_dir() for path in inputs):
+        raise click.UsageError("--time, --coords and --weight are for events; runs read theirs as they did before")
     with new_file(output, force=session.force) as temporary:
         parts = [_part(session, path, reading) for path in inputs]
         words = texts_of(parts[0].source.events) if texts else None
@@ -1013,7 +1015,7 @@ def map_(
         else:
             facts = write_atlas_parquet(scene, temporary, texts=kept)
     session.log(*scene.remarks)
-    told = f"{facts['posts']:,} posts, {facts['bytes'] / 1e6:.1f} MB"
+    told = f"{facts['posts']:,} post{'s' * (facts['posts'] != 1)}, {facts['bytes'] / 1e6:.1f} MB"
     session.show({"output": str(output)} | facts, f"{output}: {told}")
 
 
@@ -1024,16 +1026,17 @@ def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
 
     if not path.is_dir():
         return EventsPart(session.read(path, reading))
-    if "plan" in read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN"):
+    made_by = read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN")["argv"][1]
+    if made_by == "evaluate":
         from evaluation.map_part import EvaluationPart
 
         return EvaluationPart.of_run(path)
-    if (path / "basins.csv").is_file():
+    if made_by == "basins":
         from basins.map_part import BasinsPart
 
         return BasinsPart.of_run(path)
-    if (path / "model.json").is_file():
-        return (FlowPart if (path / "flow.nc").is_file() else FitPart).of_run(path)
+    if made_by in ("flow", "fit"):
+        return (FlowPart if made_by == "flow" else FitPart).of_run(path)
     raise ValueError(f"{path} has nothing to draw: give events, or a run of stpp evaluate, basins, flow or fit")
 
 
@@ -1041,19 +1044,23 @@ def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
 @click.argument("run", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, metavar="out.gif|mp4", help="The animation to write.")
 @click.option("--model", help="Which model of an evaluation.  [default: the best beside the reference]")
-@click.option("--step", type=_duration, default="1d", show_default=True, help="Window after a fit's training time.")
-@GRID
-def animate(session: Session, run: Path, output: Path, model: str | None, step: float, grid: int) -> None:
+@click.option("--step", type=_duration, metavar="DURATION", help="Window after a fit's training time.  [default: 1d]")
+@click.option("--grid", type=click.IntRange(1), help="Cells per axis of a fit's forecasts.  [default: 100]")
+def animate(session: Session, run: Path, output: Path, model: str | None, step: float | None, grid: int | None) -> None:
     """Animate a run of 'evaluate', 'fit', 'basins' or 'flow': what was expected of each window, then what came."""
     how: dict[str, Any] = {"force": session.force, "progress": session.progress("window")}
+    if (step or grid) and ((run / "flow.nc").is_file() or not (run / "model.json").is_file()):
+        raise click.UsageError(f"--step and --grid are for runs of 'stpp fit': {run} has its own")
     if (run / "basins.csv").is_file():
         from basins.animation import animate_basins
 
+        if model:
+            raise click.UsageError(f"{run} is a run of basins and has no forecasts of models: leave --model out")
         written = animate_basins(run, output, **how)
     else:
         from evaluation.animation import animate_run
 
-        written = animate_run(run, output, model=model, step=step, cells=grid, **how)
+        written = animate_run(run, output, model=model, step=step or 1.0, cells=grid or 100, **how)
     session.show({"output": str(written), "bytes": written.stat().st_size}, f"animation  {written}")
 
 

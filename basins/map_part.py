@@ -72,6 +72,9 @@ class BasinsPart(Part):
             rows = [ahead.get((row["window"], row["basin"]), {}) | row for row in basins]
             found = [[row for row in rows if row["window"] == k] for k in range(len(regions.windows))]
             known = {int(row["id"]) for row in tracks}
+            for row in rows:
+                if not all(math.isfinite(float(row[column])) for column in ("share", "posts", "probability")):
+                    raise ValueError(f"basin {row['basin']} of window {row['window']} lacks a number")
             if missing := {int(row["track"]) for row in rows} - known:
                 raise KeyError(f"track {min(missing)}")
         except (OSError, KeyError, ValueError) as error:

@@ -156,7 +156,7 @@ def animate_run(
     """
     formats = [output.suffix.removeprefix(".")]
     check_movies(output.parent, [output.stem], formats=formats, force=force)
-    manifest = read_manifest(run, "stpp evaluate -o, fit -o or flow -o")
+    manifest = read_manifest(run, "stpp evaluate, fit, flow or basins … -o RUN")
     if "plan" in manifest:
         name, shown = _of_evaluation(run, model, progress)
     else:

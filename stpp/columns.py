@@ -249,8 +249,10 @@ def day_of(when: str | float, epoch: str) -> float:
 
 
 def in_words(days: float) -> str:
-    """A length of time for people: 7 days, 6 hours, 1 day."""
+    """A length of time for people: 7 days, 6 hours, 1 minute."""
     number, unit = (days, "day") if days >= 1 else (24 * days, "hour")
+    if number < 1:
+        number, unit = 60 * number, "minute"
     return f"{number:g} {unit}{'' if number == 1 else 's'}"
 
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(stpp, events, evaluated, write
         [[k, f"2020-01-{1 + k:02d}", k / 9, k % 3, 0] for k in range(9)], "id,datetime,x,y,retweet_count"
     )
     (tmp_path / "null").mkdir()
-    (tmp_path / "null" / "manifest.json").write_text((evaluated / "manifest.json").read_text().replace('"plan"', '"-"'))
+    (tmp_path / "null" / "manifest.json").write_text((evaluated / "manifest.json").read_text().replace('"evaluate"', '"null"', 1))
     (tmp_path / "folder").mkdir()
     paths = {"null": tmp_path / "null", "folder": tmp_path / "folder", "nowhere": tmp_path / "nowhere.csv"}
     paths |= {"events": events, "evaluated": evaluated, "other": other}
@@ -158,7 +158,8 @@ def test_a_map_is_not_overwritten(stpp, events, tmp_path):
 @pytest.mark.parametrize(("kind", "frames"), [("evaluated", 8), ("found", 5), ("flowing", None), ("run", None)])
 def test_every_run_can_be_animated(stpp, request, tmp_path, kind, frames):
     directory = request.getfixturevalue(kind)
-    done = stpp("animate", directory, "-o", tmp_path / "film.gif", "--step", "2d", "--grid", 20, "--json")
+    how = ["--step", "2d", "--grid", 20] if kind == "run" else []
+    done = stpp("animate", directory, "-o", tmp_path / "film.gif", *how, "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["bytes"] == (tmp_path / "film.gif").stat().st_size
     with Image.open(tmp_path / "film.gif") as film:

@@ -54,7 +54,9 @@ class Flowing(Part):
 
     def arrows(self, canvas: Canvas) -> Arrows:
         n = len(canvas.windows)
-        return Arrows("drift", np.zeros((1, 2)), np.zeros((n, 1, 2)), np.zeros((n, 1), dtype=bool), np.arange(n) - 1)
+        return Arrows(
+            "drift", np.zeros((1, 2)), np.zeros((n, 1, 2)), np.zeros((n, 1), dtype=bool), np.zeros(n), np.arange(n) - 1
+        )
 
 
 @pytest.fixture
@@ -92,9 +94,7 @@ def test_windows_are_as_long_as_leaves_enough_of_them_and_hold_every_post(days: 
 
 def test_the_length_of_windows_can_be_given_and_too_many_are_refused() -> None:
     assert [window.duration for window in alone(some(), window=10.0)[0].canvas.windows] == [10.0] * 4
-    with pytest.raises(
-        ValueError, match=r"57,[0-9]{3} windows of 0.0166667 hours are too many.*take a longer --window"
-    ):
+    with pytest.raises(ValueError, match=r"57,[0-9]{3} windows of 1 minute are too many.*take a longer --window"):
         alone(some(), window=1 / 1440)
 
 
@@ -107,7 +107,7 @@ def test_windows_come_from_whoever_can_be_shown_in_no_others(source: Source) -> 
     assert len(scene.arrows.velocity) == 4
     early = source.events.t < 28
     np.testing.assert_array_equal(rows, np.flatnonzero(early))
-    assert any(f"after the last: {(~early).sum()} of 500 posts" in remark for remark in scene.remarks)
+    assert any(f"In none of the windows: {(~early).sum()} of 500 posts" in remark for remark in scene.remarks)
     assert compose([flow, EventsPart(source)])[0].canvas.windows == flow.windows
     with pytest.raises(ValueError, match="have different windows"):
         compose([judged, replace(judged, windows=weeks(3), run=Path("other"))])
@@ -262,7 +262,7 @@ def test_odd_input_gives_a_page(name: str, tmp_path: Path) -> None:
     events = Events(np.array(t, dtype=float), np.array(x, dtype=float))
     scene, rows = alone(events)
     assert len(rows) == len(events)
-    assert scene.observed.totals.sum() == len(events)
+    assert scene.observed.totals.sum() == scene.canvas.grid.box.contains(events.x).sum() >= len(events) - 1
     assert np.isfinite(scene.observed.values).all()
     assert np.isfinite(scene.smoothing)
     assert scene.smoothing > 0

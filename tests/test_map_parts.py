@@ -187,6 +187,13 @@ def test_a_window_shows_the_last_flow_that_was_measured_by_its_end() -> None:
     np.testing.assert_allclose(found.velocity[1, :, 0], 13.5)
     assert np.isnan(found.velocity[2:]).all()
     np.testing.assert_array_equal(found.sure[0], found.places[:, 0] > 0.5)
+    np.testing.assert_array_equal(found.times, [7.0, 13.5, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(found.before, [-1, 0, 1, 1, 1])  # what was known when each began
+    days = Canvas(some(), tuple(Window(k, k + 1.0) for k in range(16)), Grid.over(UNIT, 8))
+    daily = part.arrows(days)
+    assert daily is not None
+    np.testing.assert_array_equal(daily.times[[1, 2, 5, 6, 8, 12, 13, 15]], [np.nan, 3, 3, 7, 9, 9, 13.5, 13.5])
+    np.testing.assert_array_equal(daily.times[daily.before[[3, 7, 10]]], [3, 7, 9])
     turned = part.arrows(weekly(some(), axes=(1, 0)))
     assert turned is not None
     np.testing.assert_allclose(turned.velocity[0, :, 1], 7.0)

@@ -34,6 +34,9 @@ ENOUGH = 20
 MOST_VALUES, MOST_CELLS, FEWEST_CELLS = 12_000_000, 100, 16
 """Values of all densities together, and cells per axis."""
 
+FAR = 10.0
+"""Interquartile ranges beyond the quartiles from which on a post is left outside the box, where none is given."""
+
 WIDEST, FINEST = 0.03, 0.7
 """What smoothing is held between: a share of the smaller side of the map, and a share of a cell."""
 
@@ -75,15 +78,16 @@ def compose(
     source = _same_events(parts)
     events, drawn = source.events, _drawn(source.events, axes)
     windows = _windows(parts, events, window)
-    first, stop = np.searchsorted(events.t, [windows[0].start, max(one.end for one in windows)]).tolist()
-    seen = events.rows(first, stop)
+    rows = _within(events, windows)
+    contiguous = len(rows) and len(rows) == rows[-1] - rows[0] + 1
+    seen = events.rows(int(rows[0]), int(rows[-1]) + 1) if contiguous else events.take(rows)
     fields = 1 + sum(len(part.models) for part in parts)
     grid = _grid(_box(parts, seen, drawn, box), len(windows) * fields)
     canvas = Canvas(seen, windows, grid, drawn)
     smoothing = _bandwidth(canvas)
     reference, forecasts, scores, remarks = _judged(parts, canvas, progress)
     scene = Scene(
-        title=title or f"Map of {source.path.name}",
+        title=title or f"Map of {source.path.stem}",
         canvas=canvas,
         observed=_observed(canvas, smoothing),
         smoothing=smoothing,
@@ -95,13 +99,16 @@ def compose(
         basins=_only(parts, "basins", [part.basins(canvas) for part in parts]),
         remarks=[*_remarks(canvas, len(events)), *remarks, *(r for part in parts for r in part.remarks(canvas))],
     )
-    return scene, np.arange(first, stop)
+    return scene, rows
 
 
 def _same_events(parts: Sequence[Part]) -> Source:
     """The events that all parts are of."""
     if not parts:
         raise ValueError("nothing to map: give an events file or a run directory")
+    whence = Counter(part.run.resolve() for part in parts if part.run)
+    if twice := next((path for path, count in whence.items() if count > 1), None):
+        raise ValueError(f"{twice} is given twice: once is enough")
     source, *others = (part.source for part in parts)
     content = sha256(source.path) if others else ""
     for part, other in zip(parts[1:], others, strict=True):
@@ -149,6 +156,15 @@ def _windows(parts: Sequence[Part], events: Events, length: float | None) -> tup
     return _rolling(events, length)
 
 
+def _within(events: Events, windows: Sequence[Window]) -> NDArray[np.int64]:
+    """The rows of the events that lie in any of the windows."""
+    edges = np.searchsorted(events.t, [[window.start, window.end] for window in windows])
+    change = np.zeros(len(events) + 1, dtype=np.int64)
+    np.add.at(change, edges[:, 0], 1)
+    np.add.at(change, edges[:, 1], -1)
+    return np.flatnonzero(np.cumsum(change)[:-1] > 0)
+
+
 def _rolling(events: Events, length: float | None) -> tuple[Window, ...]:
     """Windows over all events, one after the other; the first starts on a whole day, or a whole window if shorter."""
     first, last = (float(events.t[0]), float(events.t[-1])) if len(events) else (0.0, 0.0)
@@ -188,7 +204,14 @@ def _box(parts: Sequence[Part], events: Events, drawn: tuple[int, int], box: Box
     if boxes := [side(part.box) for part in parts if part.box is not None]:
         lows, highs = zip(*boxes, strict=True)
         return Box(tuple(np.min(lows, axis=0)), tuple(np.max(highs, axis=0)))
-    return Box.around(events.x[:, list(drawn)]) if len(events) else Box((0.0, 0.0), (1.0, 1.0))
+    return _around(events.x[:, list(drawn)]) if len(events) else Box((0.0, 0.0), (1.0, 1.0))
+
+
+def _around(x: Array) -> Box:
+    """The box around places (n, 2), but for those so far off that all others would shrink to a dot."""
+    low, high = np.quantile(x, [0.25, 0.75], axis=0)
+    reach = np.where(high > low, FAR * (high - low), np.inf)
+    return Box.around(x[((x >= low - reach) & (x <= high + reach)).all(axis=1)])
 
 
 def _grid(box: Box, fields: int) -> Grid:
@@ -287,8 +310,10 @@ def _remarks(canvas: Canvas, known: int) -> list[str]:
         said.append(f"Of {canvas.events.d} coordinates {drawn} are drawn; densities are summed over the others.")
     if not n:
         said.append("No post lies in these windows.")
-    elif known > n:
-        said.append(f"Before the first window or after the last: {known - n:,} of {known:,} posts, which are left out.")
+    elif not canvas.events.weight.any():
+        said.append("All posts have weight 0, so that nothing is observed: read them with another --weight.")
+    if known > n > 0:
+        said.append(f"In none of the windows: {known - n:,} of {known:,} posts, which are left out.")
     if outside := n - int(canvas.grid.box.contains(canvas.places(canvas.events.x)).sum()):
-        said.append(f"Outside the box that the densities cover: {outside:,} of {n:,} posts, which are drawn only.")
+        said.append(f"Outside the box that the densities cover: {outside:,} of {n:,} posts, which are in no density.")
     return said

@@ -106,7 +106,7 @@ def content(
         "weight": scene.weight,
         "scores": {one.model: {"fds": one.fds, "information_gain": one.information_gain} for one in scene.scores},
         "reference": scene.reference,
-        "flow": None if scene.arrows is None else _flow(scene.arrows),
+        "flow": None if scene.arrows is None else _flow(scene.arrows, canvas),
         "basins": None if scene.basins is None else _basins(scene.basins, canvas),
         "remarks": list(scene.remarks),
         "arrays": arrays,
@@ -142,21 +142,25 @@ def _windows(canvas: Canvas, shown: Shown) -> dict[str, Any]:
     }
 
 
-def _flow(arrows: Arrows) -> dict[str, Any]:
+def _fastest(arrows: Arrows) -> float:
     speed = np.sqrt((arrows.velocity**2).sum(axis=2))
-    known = np.isfinite(speed)
+    return float(speed[np.isfinite(speed)].max(initial=0.0))
+
+
+def _flow(arrows: Arrows, canvas: Canvas) -> dict[str, Any]:
     return {
         "name": arrows.name,
         "places": arrows.places,
-        "fastest": float(speed[known].max(initial=0.0)),
-        "known": known.all(axis=1),
+        "fastest": _fastest(arrows),
+        "known": np.isfinite(arrows.times),
+        "times": canvas.milliseconds(arrows.times),
         "before": arrows.before,
     }
 
 
 def _arrows(arrows: Arrows) -> NDArray[np.int8]:
     """(windows, m, 3) components in 127ths of the fastest arrow's speed; 1 where beyond chance."""
-    fastest = _flow(arrows)["fastest"]
+    fastest = _fastest(arrows)
     scaled = np.nan_to_num(arrows.velocity) * (127 / fastest if fastest > 0 else 0.0)
     return np.concatenate([np.rint(scaled), arrows.sure[..., None]], axis=2).astype(np.int8)
 

@@ -189,7 +189,10 @@ class FlowPart(Part):
         file = directory / "flow.nc"
         if not file.is_file() or not isinstance(fitted.model, FlowModel):
             raise ValueError(f"{directory} holds no flows: give a directory that 'stpp flow -o' wrote")
-        flows, step = read_flows(file), fitted.model.horizon
+        try:
+            flows, step = read_flows(file), fitted.model.horizon
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read ({error!s:.80}): run 'stpp flow -o' again") from error
         last = flows[-1].time
         n = max(1, math.ceil((last - fitted.window.start) / step - 1e-9))
         edges = (last - step * np.arange(n + 1)[::-1]).tolist()
@@ -198,7 +201,7 @@ class FlowPart(Part):
         return cls(source, run=directory, windows=windows, box=box, flows=flows, model=fitted.model.name)
 
     def arrows(self, canvas: Canvas) -> Arrows | None:
-        """The last flow whose time lies in (start, end] of each window; none in more than two dimensions."""
+        """The last flow measured by the end of each window, until the next is due; none in more than two dimensions."""
         grid = self.flows[0].grid
         if grid.box.d != 2:
             return None
@@ -208,14 +211,15 @@ class FlowPart(Part):
         velocity = np.full((len(canvas.windows), len(places), 2), np.nan)
         sure = np.zeros(velocity.shape[:2], dtype=bool)
         times = np.array([flow.time for flow in self.flows])
-        shown = np.full(len(canvas.windows), -1)
+        shown, lasting = np.full(len(canvas.windows), -1), float(np.diff(times).max(initial=0.0))
         for k, window in enumerate(canvas.windows):
             newest = int(np.searchsorted(times, window.end + ROUNDING, side="right")) - 1
-            if newest >= 0 and times[newest] > window.start + ROUNDING:
+            if newest >= 0 and window.end - times[newest] < max(lasting, window.duration) - ROUNDING:
                 shown[k] = newest
                 velocity[k] = self.flows[newest].at(places)[0][:, drawn]
                 sure[k] = self.flows[newest].significant().ravel()[cell]
-        return Arrows(self.model, places[:, drawn], velocity, sure, known_before(canvas, shown, times))
+        of = np.append(times, np.nan)[shown]
+        return Arrows(self.model, places[:, drawn], velocity, sure, of, known_before(canvas, shown, times))
 
     def remarks(self, canvas: Canvas) -> tuple[str, ...]:
         """Why there are no arrows, if there are none."""

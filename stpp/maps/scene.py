@@ -89,6 +89,7 @@ class Arrows:
     places : (m, 2) map units
     velocity : (windows, m, 2) map units per day; NaN where there is none
     sure : (windows, m) bool, beyond chance
+    times : (windows,) days: the time that the arrows of each window are of; NaN where there are none
     before : (windows,) number of the window whose arrows were the newest known when each began; −1 for none
     """
 
@@ -96,6 +97,7 @@ class Arrows:
     places: Array
     velocity: Array
     sure: NDArray[np.bool_]
+    times: Array
     before: NDArray[np.int64]
 
 

@@ -178,7 +178,10 @@ def _arrows(rng: np.random.Generator) -> Arrows:
     places = np.stack(np.meshgrid(np.linspace(-2, 2, 5), np.linspace(-1, 1, 4), indexing="ij"), axis=2).reshape(-1, 2)
     velocity = rng.normal(size=(WINDOWS, len(places), 2)) * 0.1
     velocity[0] = np.nan
-    return Arrows("drift", places, velocity, rng.uniform(size=velocity.shape[:2]) < 0.5, np.arange(len(velocity)) - 1)
+    times = np.where(np.arange(WINDOWS) > 0, START + DAYS * (np.arange(WINDOWS) + 1), np.nan)
+    return Arrows(
+        "drift", places, velocity, rng.uniform(size=velocity.shape[:2]) < 0.5, times, np.arange(len(velocity)) - 1
+    )
 
 
 def _basins(canvas: Canvas) -> Basins:

@@ -38,7 +38,9 @@ const Axes = (() => {
   const plain = (number) => (number < 1e15 && number > 1e-6
     ? Number(number.toPrecision(15)).toLocaleString("en", { maximumFractionDigits: 12 }) : number.toPrecision(6));
 
-  const shorten = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
+  /* In marks that keep its direction to itself: a name may turn all that is written after it. */
+  const shorten = (text, most) => (
+    `\u2068${text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text}\u2069`);
 
   /* Over what lies in the margins; returns the room that the name of the upward axis takes. */
   function draw(c, pane, inks, write) {
@@ -80,5 +82,5 @@ const Axes = (() => {
     return { x: left + 8 + half, y: top + 12, wide: half, tall: 8 };
   }
 
-  return { frame, draw, nice, ticks, shorten };
+  return { frame, draw, nice, shorten };
 })();

@@ -86,6 +86,9 @@ const Clock = (() => {
     return `${day} ${time} to ${day === endDay ? "" : `${endDay.slice(shared)} `}${endTime} UTC`;
   }
 
+  /* A moment, as exact as windows of this length need. */
+  const date = (ms) => parts(ms, windows().end[0] - windows().start[0]).filter(Boolean).join(" ");
+
   const dates = (w) => span(windows().start[w], windows().end[w]);
 
   /* "7 days", "1 hour", "90 seconds". */
@@ -96,5 +99,5 @@ const Clock = (() => {
     return `${n.toLocaleString("en")} ${name}${n === 1 ? "" : "s"}`;
   }
 
-  return { play, pause, toggle, jump, step, tick, dates, span, duration, last, known };
+  return { play, pause, toggle, jump, step, tick, dates, date, span, duration, last, known };
 })();

@@ -56,11 +56,12 @@ const Controls = (() => {
     const { start, end } = Atlas.meta.windows;
     return start.length ? end[0] - start[0] : 0;
   };
+  const unbroken = (dates) => dates.replace(/-/g, "\u2011"); // hyphens at which no line ends
   const fades = (ms) => `fade by half in ${Clock.duration(ms)}`;
 
   function tell() {
     const { posts, windows, remarks, smoothing, version, weight } = Atlas.meta, n = windows.start.length;
-    const when = n ? ` of ${Clock.duration(typical())}, ${Clock.span(windows.start[0], windows.end[n - 1])}` : "";
+    const when = n ? ` of ${Clock.duration(typical())}, ${unbroken(Clock.span(windows.start[0], windows.end[n - 1]))}` : "";
     element("totals").textContent = `${count(posts.total, "post")} in ${count(n, "window")}${when}`;
     const sampled = posts.shown < posts.total - posts.far;
     element("thinned").hidden = posts.shown === posts.total;

@@ -111,28 +111,39 @@ const Fields = (() => {
   const top = () => scale().top;
   const limit = () => scale().limit;
 
-  /* Ends of the two scales: few cells, one in a thousand, lie beyond them. */
+  /* Ends of the two scales: few cells, one in a thousand, lie beyond them. Windows count by their posts: the peaks of
+     those with a handful of posts say little, and would leave no colours to the others. */
   function scale() {
     if (ends) return ends;
-    const densities = [], differences = [], every = Math.ceil(windows() / SAMPLE) || 1;
+    const densities = counter(), differences = counter(), every = Math.ceil(windows() / SAMPLE) || 1;
     const stride = Math.ceil((cells() * Atlas.meta.fields.length * Math.min(windows(), SAMPLE)) / 500000) || 1;
     for (let w = 0; w < windows(); w += every) {
+      const weight = Atlas.meta.windows.posts.slice(w, w + every).reduce((sum, n) => sum + n, 0);
       const observed = has("observed", w) ? whole("observed", w) : null;
-      for (const { name } of Atlas.meta.fields) {
+      for (const { name } of weight ? Atlas.meta.fields : []) {
         const values = has(name, w) ? whole(name, w) : null;
         for (let i = 0; values && i < values.length; i += stride) {
-          densities.push(values[i]);
-          if (name !== "observed" && observed) differences.push(Math.abs(values[i] - observed[i]));
+          densities.add(values[i], weight);
+          if (name !== "observed" && observed) differences.add(Math.abs(values[i] - observed[i]), weight);
         }
       }
     }
-    ends = { top: end(densities), limit: end(differences) };
+    ends = { top: densities.end(), limit: differences.end() };
     return ends;
   }
 
-  function end(values) {
-    const sorted = Float32Array.from(values).sort();
-    return sorted[Math.floor(0.999 * (sorted.length - 1))] || sorted.at(-1) || 1;
+  /* Values counted by weight in narrow steps of their square root; end() is below one in a thousand of them. */
+  function counter() {
+    const most = Math.max(...Atlas.meta.fields.map(({ top }) => top)) || 1, steps = 4096;
+    const counts = new Float64Array(steps + 1);
+    return {
+      add: (value, weight) => { counts[Math.round(steps * Math.sqrt(value / most))] += weight; },
+      end: () => {
+        let left = 0.001 * counts.reduce((sum, count) => sum + count, 0), k = steps;
+        while (k > 0 && left > 0) left -= counts[k--];
+        return most * ((k + 1) / steps) ** 2;
+      },
+    };
   }
 
   /* The first row that is not before a time in ms. */
@@ -161,5 +172,5 @@ const Fields = (() => {
     return { ...shown, fadeFirst };
   }
 
-  return { density, raster, has, sum, posts, top, limit };
+  return { density, raster, sum, posts, top, limit };
 })();

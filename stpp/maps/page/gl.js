@@ -267,9 +267,9 @@ const Gl = (() => {
   function sprites(posts) {
     const [left, right, low, high] = Atlas.meta.box, by = Camera.scale();
     const room = (Math.max((right - left) * by, 30) * Math.max((high - low) * by, 30)) / posts; // pixels per post
-    const size = Math.min(Math.max(2 * room ** 0.17, 1.8), 7);
-    const deep = (3 * size ** 2) / room; // posts above one another, where they crowd
-    return { size, halo: Math.min(Math.max(size - 2.5, 0), 1), opacity: Math.min(Math.max(2.6 / deep, 0.12), 0.92) };
+    const size = Math.min(Math.max(0.9 * room ** 0.33, 1.6), 7);
+    const deep = (12 * size ** 2) / room; // posts above one another, where they crowd
+    return { size, halo: Math.min(Math.max(size - 3, 0), 1), opacity: Math.min(Math.max(1 / deep, 0.12), 0.92) };
   }
 
   function drawPosts(pane, ratio) {
@@ -293,5 +293,5 @@ const Gl = (() => {
     }
   }
 
-  return { start, draw, canvas: () => canvas };
+  return { start, draw };
 })();

@@ -24,8 +24,8 @@ const Keys = (() => {
   }
 
   function clear() {
-    if (document.activeElement === element("search")) element("search").blur();
     Store.set({ selection: null, post: -1, search: "" });
+    element("overlay").focus({ preventScroll: true }); // where the keyboard goes on, whatever was closed
   }
 
   const KEYS = [

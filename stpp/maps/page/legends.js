@@ -50,7 +50,7 @@ const Legends = (() => {
     if (raster === "difference") {
       const limit = Fields.limit(), at = (value) => (1 + Math.sign(value) * Math.sqrt(Math.abs(value) / limit)) / 2;
       const ticks = [-limit, -limit / 4, 0, limit / 4, limit].map((value) => [at(value), short(value)]);
-      return ramp(Palette.difference(), ticks, "forecast − observed density: purple, more came; orange, less came");
+      return ramp(Palette.difference(), ticks, "forecast − observed density: purple, a larger share of the posts came there; orange, a smaller one");
     }
     const top = Fields.top(), ticks = [0, 1, top / 4, top].filter((value, k) => k !== 1 || (top > 3 && top < 60));
     const places = ticks.sort((a, b) => a - b).map((value) => [Math.sqrt(value / top), short(value)]);
@@ -98,11 +98,12 @@ const Legends = (() => {
   function flow() {
     const { flow: about } = Atlas.meta;
     if (!about || !Store.state.flow) return [];
-    if (!about.known[Overlay.flowWindow()]) return [make("p", `no ${about.name} is known for this window`, "fine")];
+    if (!about.known[Overlay.flowWindow()]) return [make("p", `no ${about.name} is known by then`, "fine")];
     const line = make("p", "", "fine");
     const path = "M1 7H30M25 3L31 7L25 11";
     const arrow = drawing("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 2 });
-    const words = ` ${about.name}, up to ${short(about.fastest)} map units a day; bold: beyond chance`;
+    const when = Clock.date(about.times[Overlay.flowWindow()]);
+    const words = ` ${about.name} as of ${when}, up to ${short(about.fastest)} map units a day; bold: beyond chance`;
     line.append(picture(34, 14, arrow), words);
     return [line];
   }

@@ -136,5 +136,5 @@ const Link = (() => {
     Store.subscribe(() => { timer ||= setTimeout(write, LATER); });
   }
 
-  return { start, format, parse };
+  return { start };
 })();

@@ -115,5 +115,5 @@ const Palette = (() => {
   const none = () => (theme() === "dark" ? [139, 148, 158] : [118, 122, 128]);
   const plain = () => (theme() === "dark" ? [240, 240, 232] : [34, 38, 46]);
 
-  return { theme, ink, rgb, css, density, difference, category, track, label, sequence, none, plain };
+  return { theme, ink, rgb, css, density, difference, category, track, label, none, plain };
 })();

@@ -39,7 +39,7 @@ const Posts = (() => {
   function placeText(row) {
     const sizes = step(), { box } = Atlas.meta;
     return place(row).map((value, k) => {
-      const digits = Math.ceil(-Math.log10(sizes[k]));
+      const digits = Math.floor(-Math.log10(sizes[k]) + 0.3);
       if (digits >= 0 && digits <= 8) return value.toFixed(digits);
       const largest = Math.max(Math.abs(box[2 * k]), Math.abs(box[2 * k + 1]));
       return String(Number(value.toPrecision(Math.min(Math.ceil(Math.log10(largest / sizes[k])) + 1, 17))));
@@ -116,7 +116,7 @@ const Posts = (() => {
   }
 
   return {
-    count, thinned, weight, engagement, worth, worthName, ms, iso, when, place, placeText, windowOf, track, trackName,
+    count, thinned, weight, engagement, worthName, iso, when, place, placeText, windowOf, track, trackName,
     basin, basinSpan, hasTexts, chunk, words, noText, top, rank, go,
   };
 })();

@@ -225,5 +225,5 @@ const Reader = (() => {
     if (Store.state.search) running = run(Store.state.search);
   }
 
-  return { start, nearest, search, get matches() { return matches; } };
+  return { start, search, get matches() { return matches; } };
 })();

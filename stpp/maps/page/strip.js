@@ -28,15 +28,14 @@ const Strip = (() => {
 
   /* Rows that have data, from above: `id`, `label`, `note` (units and what a line in it means), `height` in pixels. */
   function rows() {
-    const { scores, reference, basins } = Atlas.meta;
+    const { scores, basins } = Atlas.meta;
     const low = narrow(), has = (key) => models().some((name) => scores[name][key].some((value) => value !== null));
     const each = Math.ceil(count() / columns().length), means = each > 1 ? ", means" : "";
     const per = each > 1 ? `most of ${each} windows` : "per window";
     const found = [{ id: "posts", label: "posts", note: per, height: 20 }];
     if (has("fds")) found.push({ id: "fds", label: `FDS${means}`, note: "1 = uniform, improper", height: 24 });
     if (has("information_gain")) {
-      const note = `nats per post over ${reference}`;
-      found.push({ id: "gain", label: low || means ? `gain${means}` : "information gain", note, height: 24 });
+      found.push({ id: "gain", label: low || means ? `gain${means}` : "information gain", note: "nats per post", height: 24 });
     }
     if (basins?.tracks.some((track) => track.birth !== null || track.death !== null)) {
       found.push({ id: "turns", label: low ? "born, ended" : "basins born ▲, ended ▽", note: "", height: 15 });
@@ -226,7 +225,7 @@ const Strip = (() => {
     let before = -Infinity;
     for (let w = 0; w < count(); w += every) {
       const x = Math.max(gutter() + wide / 2 - 12, Math.min(width() - wide / 2 + 12, place(w)));
-      if (x - before >= wide) write(c, first(w), x, y, "muted", "center", 10);
+      if (x - before >= wide - 20) write(c, first(w), x, y, "muted", "center", 10);
       before = Math.max(before, x);
     }
   }
@@ -391,5 +390,5 @@ const Strip = (() => {
     return `${kept}…`;
   }
 
-  return { start, draw, rows, height, legend };
+  return { start, draw, height, legend };
 })();
