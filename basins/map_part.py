@@ -16,7 +16,7 @@ from stpp.columns import in_words
 from stpp.domain import Array, Grid
 from stpp.manifest import Source, read_again, read_manifest
 from stpp.maps.compose import MOST_VALUES
-from stpp.maps.parts import Part, known_before
+from stpp.maps.parts import Part, known_at
 from stpp.maps.scene import Basins, BasinSeen, Canvas, TrackLine
 
 MOST = 255
@@ -98,6 +98,7 @@ class BasinsPart(Part):
         """
         middles = np.array([(window.start + window.end) / 2 for window in canvas.windows])
         shown, events = self._window_of(middles), canvas.events
+        ends = np.array([window.end for window in self.windows])
         k, cell = self._window_of(events.t), self.regions.partition.index(events.x)
         of_event = np.where((k >= 0) & (cell >= 0), self.regions.track[k, cell], -1).astype(np.int64)
         seen = [tuple(self._seen(row, canvas) for row in rows) for rows in self.found]
@@ -110,7 +111,8 @@ class BasinsPart(Part):
             regions=None if grid is None else self._outlines(grid, canvas, shown),
             found=found,
             spans=self._spans(shown),
-            before=known_before(canvas, shown, np.array([window.end for window in self.windows])),
+            before=known_at(canvas.edges[:, 0], shown, ends),
+            after=known_at(canvas.edges[:, 1], shown, ends),
             tracks=tuple(_line(row, shown) for row in self.tracks if row["id"] in occurring),
             of_event=of_event,
         )
@@ -185,7 +187,7 @@ def _line(row: Mapping[str, Any], shown: NDArray[np.int64]) -> TrackLine:
     """A track, its birth and death as windows of the map, of which ``shown`` are the run's; −1 for none."""
     inside = np.flatnonzero(shown >= 0)
     born = inside[shown[inside] >= row["birth"]]
-    there_before = len(born) > 0 and born[0] == inside[0] and shown[born[0]] > row["birth"]
+    there_before = len(born) > 0 and born[0] == inside[0] and (row["birth"] == 0 or shown[born[0]] > row["birth"])
     gone = inside[shown[inside] >= row["death"]]  # never, where it is NaN
     return TrackLine(
         id=int(row["id"]),

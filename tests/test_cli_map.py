@@ -136,7 +136,9 @@ def test_what_cannot_be_drawn_is_told_in_one_line(stpp, events, evaluated, write
         [[k, f"2020-01-{1 + k:02d}", k / 9, k % 3, 0] for k in range(9)], "id,datetime,x,y,retweet_count"
     )
     (tmp_path / "null").mkdir()
-    (tmp_path / "null" / "manifest.json").write_text((evaluated / "manifest.json").read_text().replace('"evaluate"', '"null"', 1))
+    (tmp_path / "null" / "manifest.json").write_text(
+        (evaluated / "manifest.json").read_text().replace('"evaluate"', '"null"', 1)
+    )
     (tmp_path / "folder").mkdir()
     paths = {"null": tmp_path / "null", "folder": tmp_path / "folder", "nowhere": tmp_path / "nowhere.csv"}
     paths |= {"events": events, "evaluated": evaluated, "other": other}

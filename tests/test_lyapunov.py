@@ -190,6 +190,19 @@ def test_growth_is_even_odds_where_nothing_changes() -> None:
     assert 0.35 < np.mean(odds) < 0.65
 
 
+def test_growth_where_draws_leave_next_to_nothing_in_a_basin() -> None:
+    rng = np.random.default_rng(0)
+    crowd, few = rng.normal(0, 0.3, (3000, 2)), np.array([[5.0, 5.0]])
+    t = np.sort(rng.uniform(0, 9, 3001))
+    events = Events(t, np.concatenate([crowd, few]), np.append(np.ones(3000), 1e7))
+    space = Space(Partition.of_grid(Grid.over(BOX, 40)), 0.1)
+    snapshots = [space.see(events, Window(3.0 * k, 3.0 * (k + 1))) for k in range(3)]
+    basins = around(snapshots[2], np.array([[0.0, 0.0], [5.0, 5.0]]))
+    how = {"horizon": 3.0, "simulations": 10}
+    found = growth_probability(estimate(snapshots), snapshots, basins, rng=np.random.default_rng(1), **how)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
 def test_growth_same_seed_same_answer_and_bad_input() -> None:
     snapshots, _ = world("static", n=3000, weeks=3)
     basins = around(snapshots[2], np.array([[2.8, -1.8]]))

@@ -347,8 +347,8 @@ def test_each_event_lies_in_the_basin_that_the_finder_saw(
             assert (seen.posts, seen.centre) == (basin.posts, pytest.approx(tuple(basin.centre)))
     np.testing.assert_array_equal(found.of_event, expected)
     assert [(one.id, one.birth, one.death) for one in found.tracks] == [
-        (one.id, one.birth, one.death) for one in analysis.tracking.tracks
-    ]
+        (one.id, one.birth or None, one.death) for one in analysis.tracking.tracks
+    ]  # those of the first window are not born in it
     assert found.grid is not None
     assert found.regions is not None
     for k, basins in enumerate(found.found):
@@ -374,13 +374,22 @@ def test_other_windows_show_the_basins_of_their_middle(basin_part: BasinsPart, b
     assert not found.regions[9:].any()
     np.testing.assert_array_equal(found.of_event, own.of_event)  # an event has its own time
     for mine, line in zip(found.tracks, own.tracks, strict=True):
-        assert mine.birth == shown.index(line.birth)
+        assert mine.birth == (None if line.birth is None else shown.index(line.birth))
         assert mine.death == (None if line.death is None else shown.index(line.death))
     assert any("middle" in remark for remark in basin_part.remarks(canvas))
     late = basin_part.basins(Canvas(basin_events, windows[4:6], Grid.over(UNIT, 20)))
     assert {line.birth for line in late.tracks} == {
-        None if k < 2 else 0 for k in (t.birth for t in own.tracks) if k <= 2
+        None if k < 2 else 0 for k in (t.birth or 0 for t in own.tracks) if k <= 2
     }
+
+
+def test_basins_of_a_week_are_not_known_in_its_midst(basin_part: BasinsPart, basin_events: Events) -> None:
+    days = tuple(Window(k, k + 1.0) for k in range(35))
+    found = basin_part.basins(Canvas(basin_events, days, Grid.over(UNIT, 20)))
+    np.testing.assert_array_equal(found.spans[[0, 6, 7, 34]], [[0, 7], [0, 7], [7, 14], [28, 35]])
+    for k, (before, after) in enumerate(zip(found.before, found.after, strict=True)):
+        assert before == -1 if k < 7 else found.spans[before][1] == 7 * (k // 7)
+        assert after == -1 if k < 6 else found.spans[after][1] == 7 * ((k + 1) // 7)
 
 
 def test_swapped_axes_and_many_windows_keep_the_outlines_right(basin_part: BasinsPart, basin_events: Events) -> None:

@@ -169,7 +169,10 @@ def _rolling(events: Events, length: float | None) -> tuple[Window, ...]:
     """Windows over all events, one after the other; the first starts on a whole day, or a whole window if shorter."""
     first, last = (float(events.t[0]), float(events.t[-1])) if len(events) else (0.0, 0.0)
     if length is None:
-        fitting = [one for one in LENGTHS if (last - first) / one >= ENOUGH]
+        early, late = np.quantile(events.t, [0.05, 0.95]) if len(events) else (0.0, 0.0)  # most posts may be late
+        fitting = [
+            one for one in LENGTHS if (late - early) / one >= 0.9 * ENOUGH or (last - first) / one > MOST_WINDOWS
+        ]
         length = (fitting[-1] if fitting else LENGTHS[0]) if last > first else 1.0
     unit = min(length, 1.0)
     start = math.floor(first / unit) * unit
@@ -211,7 +214,7 @@ def _around(x: Array) -> Box:
     """The box around places (n, 2), but for those so far off that all others would shrink to a dot."""
     low, high = np.quantile(x, [0.25, 0.75], axis=0)
     reach = np.where(high > low, FAR * (high - low), np.inf)
-    return Box.around(x[((x >= low - reach) & (x <= high + reach)).all(axis=1)])
+    return Box.around(x[((x >= low - reach) & (x <= high + reach)).all(axis=1)], 3 * WIDEST)  # smoothing ends inside
 
 
 def _grid(box: Box, fields: int) -> Grid:

@@ -127,7 +127,7 @@ def _field(one: Fields) -> dict[str, Any]:
 
 def _windows(canvas: Canvas, shown: Shown) -> dict[str, Any]:
     """When they are, how many posts came in each and of what weight, and which of the posts shown are theirs."""
-    edges = np.array([[w.start, w.end] for w in canvas.windows]).reshape(-1, 2)
+    edges = canvas.edges
     rows = np.searchsorted(canvas.events.t, edges)
     weight = np.concatenate([[0.0], np.cumsum(canvas.events.weight)])
     here = np.searchsorted(shown.rows, rows)
@@ -172,6 +172,7 @@ def _basins(basins: Basins, canvas: Canvas) -> dict[str, Any]:
         "windows": [[vars(one) for one in found] for found in basins.found],
         "spans": canvas.milliseconds(basins.spans),
         "before": basins.before,
+        "after": basins.after,
         "tracks": [vars(one) for one in basins.tracks],
     }
 

@@ -219,7 +219,8 @@ class FlowPart(Part):
                 velocity[k] = self.flows[newest].at(places)[0][:, drawn]
                 sure[k] = self.flows[newest].significant().ravel()[cell]
         of = np.append(times, np.nan)[shown]
-        return Arrows(self.model, places[:, drawn], velocity, sure, of, known_before(canvas, shown, times))
+        before = known_at(canvas.edges[:, 0], shown, times)
+        return Arrows(self.model, places[:, drawn], velocity, sure, of, before)
 
     def remarks(self, canvas: Canvas) -> tuple[str, ...]:
         """Why there are no arrows, if there are none."""
@@ -227,19 +228,18 @@ class FlowPart(Part):
         return () if d == 2 else (f"No arrows are drawn: the flow has {d} dimensions, a map has 2.",)
 
 
-def known_before(canvas: Canvas, shown: NDArray[np.int64], ends: Array) -> NDArray[np.int64]:
-    """(windows,) which window of the map shows the newest of what was known when each window began; −1 for none.
+def known_at(times: Array, shown: NDArray[np.int64], ends: Array) -> NDArray[np.int64]:
+    """(n,) which window of a map shows the newest of what was known at each time; −1 for none.
 
     Parameters
     ----------
-    canvas : of the map
+    times : (n,) days
     shown : (windows,) number of what each window shows, −1 for nothing
     ends : increasing days, by number: when it was known
     """
     by_number = {number: k for k, number in reversed(list(enumerate(shown.tolist()))) if number >= 0}
     drawn = np.array(sorted(by_number), dtype=np.int64)
-    starts = np.array([window.start for window in canvas.windows]) + ROUNDING
-    newest = np.searchsorted(ends[drawn], starts, side="right") - 1
+    newest = np.searchsorted(ends[drawn], times + ROUNDING, side="right") - 1
     return np.array([by_number[int(drawn[k])] if k >= 0 else -1 for k in newest], dtype=np.int64)
 
 

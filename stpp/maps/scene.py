@@ -38,6 +38,11 @@ class Canvas:
         """Names of the two axes."""
         return self.events.axes[self.axes[0]], self.events.axes[self.axes[1]]
 
+    @property
+    def edges(self) -> Array:
+        """(windows, 2) start and end of each window, days."""
+        return np.array([[window.start, window.end] for window in self.windows]).reshape(-1, 2)
+
     def places(self, x: Array) -> Array:
         """(n, 2) the coordinates that are drawn, of places (n, d)."""
         return np.asarray(x[:, list(self.axes)])
@@ -157,7 +162,8 @@ class Basins:
     regions : (windows, nx, ny) uint8 on ``grid``: 0 for no basin, i + 1 for the window's i-th; None without a grid
     found : per window, at most 255
     spans : (windows, 2) days: the time that the basins of each window were found in; NaN where there is none
-    before : (windows,) number of the window whose basins were the newest known when each began; −1 for none
+    before, after : (windows,) number of the window whose basins were the newest known when each began, and when it
+        was over: those of a week are not known in its midst; −1 for none
     tracks : all that occur
     of_event : (n,) track of the basin that each event of the canvas lies in, −1 for none
     """
@@ -168,6 +174,7 @@ class Basins:
     found: tuple[tuple[BasinSeen, ...], ...]
     spans: Array
     before: NDArray[np.int64]
+    after: NDArray[np.int64]
     tracks: tuple[TrackLine, ...]
     of_event: NDArray[np.int64]
 

@@ -199,7 +199,9 @@ def _basins(canvas: Canvas) -> Basins:
     tracks = (TrackLine(0, names[0], 2, WINDOWS - 1, "#0072b2"), TrackLine(1, names[1], None, None, "#d55e00"))
     edges = np.array([[window.start, window.end] for window in canvas.windows])
     of_event = np.where(canvas.events.x[:, 0] > 0.5, 1, -1)
-    return Basins("density", grid, regions, tuple(found), edges, np.arange(WINDOWS) - 1, tracks, of_event)
+    return Basins(
+        "density", grid, regions, tuple(found), edges, np.arange(WINDOWS) - 1, np.arange(WINDOWS), tracks, of_event
+    )
 
 
 @pytest.fixture(scope="session")

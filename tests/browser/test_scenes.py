@@ -34,7 +34,15 @@ WEEKS = [(7.0 * k, 7.0 * k + 7) for k in range(4)]
 
 def no_basins(n: int, windows: int) -> Basins:
     return Basins(
-        "density", None, None, ((),) * windows, np.full((windows, 2), np.nan), np.full(windows, -1), (), np.full(n, -1)
+        "density",
+        None,
+        None,
+        ((),) * windows,
+        np.full((windows, 2), np.nan),
+        np.full(windows, -1),
+        np.full(windows, -1),
+        (),
+        np.full(n, -1),
     )
 
 

@@ -78,6 +78,24 @@ def test_play_in_two_beats(open_map, until, full) -> None:
         assert shown == (full.inside(w).sum() if beat else 0)
 
 
+def test_nothing_is_told_before_its_time(open_map, full) -> None:
+    page = open_map(full.path)
+    page.evaluate("stpp.set({ at: 3, mode: 'sequential', beat: 0, raster: 'forecast' })")
+    assert page.locator("#when-posts").inner_text() == "not yet come"
+    assert page.evaluate("stpp.density('observed')") is None
+    told = page.locator("#panel").inner_text()
+    assert "nobody knows yet how many come" in told
+    assert "of 2023-01-16 to 01-23" in told  # the basins known when the window began
+    box = page.locator("#strip").bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 12)
+    assert page.locator("#tooltip").inner_text().endswith("still to come")
+    page.mouse.move(box["x"] + 0.35 * box["width"], box["y"] + 12)
+    assert "posts" in page.locator("#tooltip").inner_text()
+    page.evaluate("stpp.set({ beat: 1 })")
+    assert page.locator("#when-posts").inner_text() == f"{full.inside(3).sum():,} posts"
+    assert "of 2023-01-23 to 01-30" in page.locator("#panel").inner_text()
+
+
 def test_buttons_slider_and_strip_move_time(open_map, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ at: 2 })")

@@ -145,7 +145,7 @@ const Controls = (() => {
     element("slider").value = w;
     element("slider").setAttribute("aria-valuetext", dates);
     element("when-dates").textContent = dates;
-    element("when-posts").textContent = awaited ? "as forecast" : count(windows.posts[w], "post") + before;
+    element("when-posts").textContent = awaited ? "not yet come" : count(windows.posts[w], "post") + before;
     element("expected").textContent = expectation(state, w);
   }
 

@@ -8,11 +8,13 @@ const Overlay = (() => {
   const outlines = new Map();   // of basins, by window
   let canvas = null, c = null, inks = null, taken = [], ways = null, apart = 0;
 
-  /* Basins and flow come from posts: before a window's posts are in, the newest are those known when it began. */
-  const seen = ({ before }) => (awaited() ? before[Store.window()] : Store.window());
+  /* Basins and flow come from posts. Sequential mode shows the newest that were known at its time. */
   const awaited = () => Store.state.mode === "sequential" && Store.state.beat === 0;
-  const basinWindow = () => seen(Atlas.meta.basins);
-  const flowWindow = () => seen(Atlas.meta.flow);
+  const flowWindow = () => (awaited() ? Atlas.meta.flow.before[Store.window()] : Store.window());
+  const basinWindow = () => {
+    const { before, after } = Atlas.meta.basins, { mode, beat } = Store.state, w = Store.window();
+    return mode === "sequential" ? (beat === 0 ? before : after)[w] : w;
+  };
 
   /* ---- iso-lines ---- */
 
@@ -201,7 +203,8 @@ const Overlay = (() => {
   function nameBasin(pane, basin) {
     const { post, view } = Store.state, [x, y] = Camera.project(pane, ...basin.centre);
     const name = Axes.shorten(ways.get(basin.track).track.name, 36), share = Math.round(100 * basin.share);
-    const texts = [{ text: `${name} · ${share || "< 1"} %`, size: 12, weight: 600 }];
+    const ahead = basin.p_continue === null ? "" : ` · goes on: ${Math.round(100 * basin.p_continue)} %`;
+    const texts = [{ text: name + (awaited() ? ahead : ` · ${share || "< 1"} %`), size: 12, weight: 600 }];
     const chosen = post >= 0 && Atlas.array("track")[post] === basin.track + 1;
     if (chosen || view?.scale >= CLOSE) {
       const more = [["exists", basin.probability], ["goes on", basin.p_continue], ["grows", basin.p_grow]];
