@@ -639,6 +639,7 @@ def basins(
     session.show(to_json_dict(found), "\n".join(lines(found)))
     if output:
         session.log(f"\nreport     {output / 'report.html'}")
+        session.log(*[f"map        {path}" for path in output.glob("map.html")])
 
 
 @verb
@@ -812,6 +813,7 @@ def evaluate(
     session.show(result.to_json_dict() | extra, text)
     if output:
         session.log(f"\nreport     {output / 'report.html'}")
+        session.log(*[f"map        {path}" for path in output.glob("map.html")])
 
 
 @verb

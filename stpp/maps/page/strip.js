@@ -225,7 +225,7 @@ const Strip = (() => {
     let before = -Infinity;
     for (let w = 0; w < count(); w += every) {
       const x = Math.max(gutter() + wide / 2 - 12, Math.min(width() - wide / 2 + 12, place(w)));
-      if (x - before >= wide - 20) write(c, first(w), x, y, "muted", "center", 10);
+      if (x - before >= wide - 28) write(c, first(w), x, y, "muted", "center", 10);
       before = Math.max(before, x);
     }
   }
