@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -19,9 +21,9 @@ PICTURE = ROOT / "docs" / "images" / "map.png"
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 COMMANDS = (
     "simulate storms -n 60000 --seed 5 -o storms.parquet",
-    "basins storms.parquet --start 0 --end 182 --box=-6,6,-6,6 -o storms",
+    "basins storms.parquet --start 0 --end 182 --box -6,6,-6,6 -o storms",
     "evaluate storms.parquet --models historical-average,decaying-kde,hawkes --train-start 0 --test-start 91 "
-    "--test-end 182 --step 7d --box=-6,6,-6,6 -o forecasts",
+    "--test-end 182 --step 7d --box -6,6,-6,6 -o forecasts",
     "map forecasts storms -o map.html",
 )
 """Those that ``README.md`` shows."""
@@ -40,8 +42,9 @@ def main() -> None:
         tab.goto(f"{(Path(folder) / 'map.html').as_uri()}#{VIEW}")
         while not tab.evaluate("Boolean(window.stpp && window.stpp.ready)"):  # the page's policy forbids to wait inside
             tab.wait_for_timeout(20)
-        tab.screenshot(path=PICTURE)
+        picture = Image.open(BytesIO(tab.screenshot()))
         browser.close()
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)  # half the size
 
 
 if __name__ == "__main__":

@@ -79,8 +79,9 @@ def test_every_link_leads_somewhere():
             assert target.startswith("http") or (folder / target).exists(), target
 
 
-def test_the_picture_is_small():
-    picture = ROOT / "docs" / "images" / "forecast.png"
+@pytest.mark.parametrize("name", ["forecast.png", "map.png"])
+def test_the_pictures_are_small(name):
+    picture = ROOT / "docs" / "images" / name
     assert picture.stat().st_size <= 300_000
     width, height = struct.unpack(">II", picture.read_bytes()[16:24])
     assert width > height > 500

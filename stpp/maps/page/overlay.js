@@ -362,7 +362,7 @@ const Overlay = (() => {
 
   function start(element) {
     canvas = element;
-    c = canvas.getContext("2d");
+    c = canvas.getContext("2d", { willReadFrequently: true }); // by the processor: an emulated GPU is eight times slower
   }
 
   return { start, draw, basinAt, levels, basinWindow, flowWindow };
