@@ -120,7 +120,7 @@ class BasinsPart(Part):
     def remarks(self, canvas: Canvas) -> tuple[str, ...]:
         """That the map's windows are not the run's, or that there are no outlines."""
         said = []
-        if canvas.windows != self.windows:
+        if not set(canvas.windows) <= set(self.windows):
             length = in_words(round(self.windows[0].duration, 6))
             said.append(
                 f"Basins were looked for in windows of {length}: a window here shows those of the one that its middle "

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from stpp.manifest import sha256
+
 WINDOWS = ["--train-start", "2020-01-01", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "2d"]
 
 
@@ -56,6 +58,7 @@ def test_a_map_of_events(stpp, events, tmp_path):
     assert sum(known["windows"]["posts"]) == 400
     assert known["scores"] == {}
     assert known["basins"] is None
+    assert known["source"] == f"{events.name} (SHA-256 {sha256(events)})"
 
 
 def test_a_map_lays_runs_over_one_another(stpp, evaluated, found, flowing, run, tmp_path):

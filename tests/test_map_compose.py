@@ -71,7 +71,7 @@ def weeks(n: int) -> tuple[Window, ...]:
 
 
 def alone(events: Events, **how: Any) -> Any:
-    return compose([EventsPart(Source(Path("events.parquet"), events, None, {}))], **how)
+    return compose([EventsPart(Source(Path(__file__), events, None, {}))], **how)  # a file, for the page tells its hash
 
 
 # -- windows and grid ---------------------------------------------------------------------------------------------
@@ -128,7 +128,14 @@ def test_the_grid_covers_the_parts_or_what_is_asked_for(source: Source) -> None:
     parts = [Part(source, box=box) for box in boxes]
     assert compose(parts)[0].canvas.grid.box == Box((-2.0, -1.0), (1.0, 3.0))
     assert compose(parts, box=UNIT)[0].canvas.grid.box == UNIT
-    assert compose([Part(source)])[0].canvas.grid.box == Box.around(source.events.x)
+    assert compose([Part(source)])[0].canvas.grid.box == Box.around(source.events.x, 0.09)  # room for smoothing
+    judged = [
+        Judged(source, box=one, windows=weeks(3), models=("kde",), run=Path(f"{k}")) for k, one in enumerate(boxes)
+    ]
+    assert compose([*judged, Part(source, box=UNIT)])[0].canvas.grid.box == Box((0.0, 0.0), (0.5, 1.0))  # what all have
+    assert compose(judged, box=Box((0.2, -9.0), (9.0, 9.0)))[0].canvas.grid.box == Box((0.2, 0.0), (0.5, 1.0))
+    with pytest.raises(ValueError, match="nothing in common"):
+        compose(judged, box=Box((7.0, 7.0), (8.0, 8.0)))
     with pytest.raises(ValueError, match="--box has 3 axes"):
         compose(parts, box=Box((0.0,) * 3, (1.0,) * 3))
 
@@ -270,3 +277,25 @@ def test_odd_input_gives_a_page(name: str, tmp_path: Path) -> None:
         assert density.mean() == pytest.approx(1 if total else 0, rel=1e-3)
     assert write_map(scene, tmp_path / "map.html")["posts"] == len(events)
     assert any("no posts" in remark for remark in scene.remarks) == (name == "no post")
+
+
+def test_posts_between_windows_are_left_out_and_told(source: Source) -> None:
+    gaps = tuple(Window(7.0 * k, 7.0 * k + 2) for k in range(5))
+    scene, rows = compose([Judged(source, windows=gaps)])
+    inside = [int(((source.events.t >= one.start) & (source.events.t < one.end)).sum()) for one in gaps]
+    assert len(rows) == len(scene.canvas.events) == sum(inside)
+    assert scene.observed.totals.tolist() == inside
+    assert any(f"In none of the windows: {500 - sum(inside)} of 500" in remark for remark in scene.remarks)
+
+
+def test_one_post_far_away_does_not_shrink_all_others() -> None:
+    x = np.concatenate([np.random.default_rng(0).normal(size=(400, 2)), [[1e6, 0.0]]])
+    scene, _ = alone(Events(np.arange(401.0), x))
+    assert scene.canvas.grid.box.widths.max() < 12
+    assert any("Outside the box that the densities cover: 1 of 401" in remark for remark in scene.remarks)
+
+
+def test_a_run_is_given_once(source: Source) -> None:
+    one = Judged(source, windows=weeks(3), run=Path("run"))
+    with pytest.raises(ValueError, match="run is given twice"):
+        compose([one, one])

@@ -95,6 +95,7 @@ def compose(
         scores=scores,
         reference=reference,
         weight=_weight(source),
+        source=f"{source.path.name} (SHA-256 {sha256(source.path)})",
         arrows=_only(parts, "a flow", [part.arrows(canvas) for part in parts]),
         basins=_only(parts, "basins", [part.basins(canvas) for part in parts]),
         remarks=[*_remarks(canvas, len(events)), *remarks, *(r for part in parts for r in part.remarks(canvas))],

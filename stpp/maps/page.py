@@ -104,6 +104,7 @@ def content(
         "fields": [_field(one) for one in (scene.observed, *scene.forecasts)],
         "smoothing": scene.smoothing,
         "weight": scene.weight,
+        "source": scene.source,
         "scores": {one.model: {"fds": one.fds, "information_gain": one.information_gain} for one in scene.scores},
         "reference": scene.reference,
         "flow": None if scene.arrows is None else _flow(scene.arrows, canvas),

@@ -195,6 +195,7 @@ class Scene:
     arrows, basins : None where no run brings them
     remarks : what a reader should know
     weight : what the events' weights are, in words
+    source : file that the events come from, and its SHA-256
     """
 
     title: str
@@ -208,3 +209,4 @@ class Scene:
     basins: Basins | None = None
     remarks: Sequence[str] = ()
     weight: str = "weight"
+    source: str = ""

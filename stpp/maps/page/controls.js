@@ -60,7 +60,7 @@ const Controls = (() => {
   const fades = (ms) => `fade by half in ${Clock.duration(ms)}`;
 
   function tell() {
-    const { posts, windows, remarks, smoothing, version, weight } = Atlas.meta, n = windows.start.length;
+    const { posts, windows, remarks, smoothing, version, weight, source } = Atlas.meta, n = windows.start.length;
     const when = n ? ` of ${Clock.duration(typical())}, ${unbroken(Clock.span(windows.start[0], windows.end[n - 1]))}` : "";
     element("totals").textContent = `${count(posts.total, "post")} in ${count(n, "window")}${when}`;
     const sampled = posts.shown < posts.total - posts.far;
@@ -74,7 +74,7 @@ const Controls = (() => {
       `Observed: smoothed over ${Number(smoothing.toPrecision(3))} map units`
         + (posts.weighted ? `, posts counted by ${weight === "weight" ? "their weight" : weight}.` : "."),
       "Dates are in UTC.",
-      `Made by stpp ${version}.`,
+      `Made by stpp ${version}${source ? ` from ${source}` : ""}.`,
     ];
     element("notes").replaceChildren(...notes.map((text) => {
       const line = document.createElement("p");
