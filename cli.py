@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import re
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class Program(click.Group):
             line, code = "out of memory: use a coarser grid, fewer events or a shorter time", 2
         except OSError as error:
             line, code = f"{error.filename}: {error.strerror}" if error.filename else str(error), 2
+            with suppress(OSError, ValueError):  # what stdout could not take would fail once more at the exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except ValueError as error:
             line, code = str(error), 2
         click.echo(f"stpp: error: {' '.join(line.split())}", err=True)

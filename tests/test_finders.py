@@ -23,6 +23,7 @@ from basins.markov import MarkovFinder
 from basins.measures import MEASURES, measure
 from basins.report import write_report
 from basins.space import Snapshot
+from basins.tables import write_tables
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.kernels import TriggeringKernel
@@ -396,6 +397,7 @@ def test_the_whole_account_of_a_world_with_gaps_and_of_one_without_basins(
         assert len(account.tracking.tracks) <= 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        write_tables(account, gappy(), tmp_path)
         page = write_report(account, gappy(), tmp_path)
     text = page.read_text() if page.is_file() else (tmp_path / "report.html").read_text()
     assert not re.search(r"\b(nan|inf)\b", re.sub(r"base64,[^\"']*", "", text), re.IGNORECASE)
