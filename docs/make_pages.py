@@ -76,6 +76,10 @@ def speed_rows() -> list[tuple[str, str, str]]:
     for row in measured("whole_fits"):
         what = f"whole 2-d Hawkes fit, {row['kernel']}, {int(row['n']):,} events"
         rows.append((what, f"{float(row['seconds']):.1f} s, {row['peak_memory_mb']} MB", "whole_fits.py"))
+    for row in measured("map", page="stpp map"):
+        what = f"map of {int(row['posts']):,} posts, 13 weeks forecast by two models, basins"
+        opened = f"{float(row['mb']):.1f} MB, opened from disk and drawn in {float(row['load_seconds']):.1f} s"
+        rows.append((what, opened, "map.py"))
     for row in measured("nulls", job="199 time-shuffles"):
         what = f"199 time-shuffles of {int(row['n']):,} events, everything refitted, 20 forecasts each"
         rows.append((what, f"{float(row['seconds']) / 60:.1f} min", "nulls.py"))
