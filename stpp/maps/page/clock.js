@@ -62,7 +62,7 @@ const Clock = (() => {
       else Store.set({ at: state.at + passed, beat: 1 });
       return;
     }
-    phase += passed;
+    phase += Math.min(passed, 0.5); // however slow the frames, no beat is left out
     const at = Store.window() + Math.floor(phase);
     phase %= 1;
     if (at > last()) Store.set({ playing: false, at: last(), beat: 1 });

@@ -37,7 +37,7 @@ const Store = (() => {
 
   /* What is shown before the reader chooses: the last window that is no mere beginning, the forecast that told most. */
   function defaults() {
-    const { windows, fields, basins, scores } = Atlas.meta;
+    const { windows, fields, basins, scores, groups } = Atlas.meta;
     const models = fields.slice(1).map((field) => field.name);
     const ranked = [...models].sort((a, b) => gain(scores[b]) - gain(scores[a]));
     return {
@@ -46,7 +46,7 @@ const Store = (() => {
       raster: models.length ? "forecast" : "observed",
       model: ranked[0] ?? "",
       other: ranked[1] ?? ranked[0] ?? "",
-      colour: basins ? "basin" : "plain",
+      colour: groups.find(({ name }) => name !== "author")?.name ?? (basins ? "basin" : "plain"), // what was asked for
     };
   }
 
