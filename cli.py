@@ -84,9 +84,9 @@ class Session:
 
     def show(self, values: dict[str, Any], text: str) -> None:
         """The result: one JSON object with --json, the text without."""
-        from evaluation.numbers import finite
+        from stpp.jsonable import jsonable
 
-        click.echo(json.dumps(finite(values)) if self.as_json else text)
+        click.echo(json.dumps(jsonable(values)) if self.as_json else text)
 
     def read(self, path: Path, reading: dict[str, Any]) -> Source:
         """The events of a file; the user is told which rows of it could not be used."""
@@ -1026,22 +1026,22 @@ def map_(
 
 def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
     """What an input of a map brings."""
-    from stpp.manifest import read_manifest
+    from stpp.manifest import read_manifest, verb_of
     from stpp.maps.parts import EventsPart, FitPart, FlowPart
 
     if not path.is_dir():
         return EventsPart(session.read(path, reading))
-    made_by = read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN")["argv"][1]
-    if made_by == "evaluate":
+    kind = verb_of(read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN"))
+    if kind == "evaluate":
         from evaluation.map_part import EvaluationPart
 
         return EvaluationPart.of_run(path)
-    if made_by == "basins":
+    if kind == "basins":
         from basins.map_part import BasinsPart
 
         return BasinsPart.of_run(path)
-    if made_by in ("flow", "fit"):
-        return (FlowPart if made_by == "flow" else FitPart).of_run(path)
+    if kind in ("flow", "fit"):
+        return (FlowPart if kind == "flow" else FitPart).of_run(path)
     raise ValueError(f"{path} has nothing to draw: give events, or a run of stpp evaluate, basins, flow or fit")
 
 
@@ -1053,10 +1053,13 @@ def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
 @click.option("--grid", type=click.IntRange(1), help="Cells per axis of a fit's forecasts.  [default: 100]")
 def animate(session: Session, run: Path, output: Path, model: str | None, step: float | None, grid: int | None) -> None:
     """Animate a run of 'evaluate', 'fit', 'basins' or 'flow': what was expected of each window, then what came."""
+    from stpp.manifest import read_manifest, verb_of
+
     how: dict[str, Any] = {"force": session.force, "progress": session.progress("window")}
-    if (step or grid) and ((run / "flow.nc").is_file() or not (run / "model.json").is_file()):
+    kind = verb_of(read_manifest(run, "stpp evaluate, fit, basins or flow … -o RUN"))
+    if (step or grid) and kind != "fit":
         raise click.UsageError(f"--step and --grid are for runs of 'stpp fit': {run} has its own")
-    if (run / "basins.csv").is_file():
+    if kind == "basins":
         from basins.animation import animate_basins
 
         if model:

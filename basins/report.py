@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from basins.trust import against_rules
 from basins.verdict import called, counted, current_forecasts, last_with_basins, tracks_of, verdict, when
 from stpp.columns import in_words, texts_of
 from stpp.events import Events
+from stpp.jsonable import jsonable
 from stpp.maps.links import address
 from stpp.pages import write_pages
 
@@ -88,7 +88,7 @@ def to_json_dict(analysis: Analysis) -> dict[str, Any]:
         "tests": analysis.tests.to_dict("records"),
         "remarks": list(analysis.remarks),
     }
-    return _plain(known)  # type: ignore[no-any-return]
+    return jsonable(known)  # type: ignore[no-any-return]
 
 
 def lines(analysis: Analysis) -> list[str]:
@@ -223,14 +223,3 @@ def _setup(analysis: Analysis, events: Events) -> list[str]:
         "maps mostly are, the coordinates themselves know what comes later",
         *analysis.remarks,
     ]
-
-
-def _plain(value: Any) -> Any:
-    """JSON values: numbers of Python's own, None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

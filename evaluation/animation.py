@@ -24,7 +24,7 @@ from stpp.events import Events
 from stpp.flow_files import read_flows
 from stpp.flow_pages import animate_flows
 from stpp.intensity import Forecast, load_model
-from stpp.manifest import read_again, read_manifest
+from stpp.manifest import read_again, read_manifest, verb_of
 from stpp.movies import FORMATS, Pixels, check_movies, palette_of, pixels_of, write_movie
 from stpp.plotting import (
     DENSITY_LABEL,
@@ -157,14 +157,14 @@ def animate_run(
     formats = [output.suffix.removeprefix(".")]
     check_movies(output.parent, [output.stem], formats=formats, force=force)
     manifest = read_manifest(run, "stpp evaluate, fit, flow or basins … -o RUN")
-    if "plan" in manifest:
+    if verb_of(manifest) == "evaluate":
         name, shown = _of_evaluation(run, model, progress)
     else:
         name = load_model(run).name
         if model not in (None, name):
             raise ValueError(f"{run} is a run of {name}, not of {model}: leave --model out")
-        if (flows := run / "flow.nc").is_file():
-            found, events = read_flows(flows), read_again(manifest).events
+        if verb_of(manifest) == "flow":
+            found, events = read_flows(run / "flow.nc"), read_again(manifest).events
             tell = partial(progress, name) if progress is not None else None
             where: dict[str, Any] = {"name": output.stem, "formats": formats, "force": force}
             animate_flows(found, events, output.parent, name, progress=tell, **where)

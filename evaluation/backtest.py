@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from evaluation.comparison import GainInterval, information_gain_intervals
-from evaluation.numbers import finite
 from evaluation.plan import Plan, training_events
 from evaluation.scoring import PER_EVENT, score_window
 from evaluation.store import Store
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
+from stpp.jsonable import jsonable
 from stpp.memory import peak_memory_mb, reset_peak_memory
 from stpp.models import fit_model
 from stpp.tuning import Progress
@@ -118,7 +118,7 @@ class BacktestResult:
             entry: dict[str, Any] = {s: row[s] for s in ("fds", "log_score", "quadratic_fds", "overconfidence")}
             bounds = {"mean": row["information_gain"], "low": row["low"], "high": row["high"], "pooled": row["pooled"]}
             entry |= {"information_gain": bounds, "seconds": row["seconds"], "peak_memory_mb": row["peak_memory_mb"]}
-            models[str(name)] = finite(entry)
+            models[str(name)] = jsonable(entry)
         counts = self.counts
         totals = {"windows": counts["scored"], "events": counts["events"]}
         return {"reference": self.plan.reference, **totals, "models": models}

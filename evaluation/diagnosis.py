@@ -14,7 +14,7 @@ import pandas as pd
 from evaluation import scores
 from evaluation.calibration import Reliability, claimed_fds, reliability
 from evaluation.comparison import ENOUGH_WINDOWS, GainInterval, information_gain_intervals
-from evaluation.numbers import finite, p_in_words
+from evaluation.numbers import p_in_words
 from evaluation.residuals import (
     Statistic,
     SuperThinned,
@@ -29,6 +29,7 @@ from evaluation.residuals import (
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast, IntensityModel
+from stpp.jsonable import jsonable
 from stpp.tuning import Progress
 
 Segment = tuple[IntensityModel, Sequence[Window]]
@@ -118,7 +119,7 @@ class Diagnosis:
             names = ("score", "miscalibration", "discrimination", "uncertainty")
             found["cells"] = {name: getattr(cells, name) for name in names}
             found["cells"]["p_value_if_poisson"] = cells.p_value
-        return dict(finite(found))
+        return dict(jsonable(found))
 
     def lines(self) -> list[str]:
         """The same in words."""

@@ -1,9 +1,8 @@
-"""How numbers are written in tables, captions and titles, and in JSON."""
+"""How numbers are written in tables, captions and titles."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 
 def signed(value: float, digits: int = 4) -> str:
@@ -21,12 +20,3 @@ def p_in_words(value: float) -> str:
     if not math.isfinite(value):
         return "p unknown"
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.1 else f"p = {value:.2f}"
-
-
-def finite(value: Any) -> Any:
-    """The value with every number in it that is not finite as None: JSON has none."""
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -181,6 +181,11 @@ def read_manifest(directory: Path, made_by: str) -> dict[str, Any]:
     return dict(manifest)
 
 
+def verb_of(manifest: Mapping[str, Any]) -> str:
+    """The command that made a run: ``evaluate``, ``basins``, ``fit``, …; empty where the manifest does not tell."""
+    return str(next(iter(manifest.get("argv", [])[1:]), ""))
+
+
 def read_again(manifest: Mapping[str, Any]) -> Source:
     """The events that a run was made from, read as they were then.
 

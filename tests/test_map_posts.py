@@ -59,6 +59,12 @@ def scene_of(events: Events, basins: Basins | None = None) -> Scene:
     return Scene("a map", canvas, Fields("observed", np.ones((2, 8, 8), np.float32), np.ones(2)), 0.1, basins=basins)
 
 
+def basins_of(tracks: Sequence[TrackLine], of_event: np.ndarray) -> Basins:
+    """Basins that are seen in neither window, and what lies in them."""
+    known = np.array([-1, 0]), np.arange(2)
+    return Basins("density", None, None, ((), ()), np.zeros((2, 2)), *known, tuple(tracks), of_event)
+
+
 def show(events: Events, most: int = 10**6, texts: Sequence[str] | None = None, **more: Any) -> Shown:
     return shown_posts(canvas_of(events, more.pop("box", UNIT)), None, most, texts, **more)
 
@@ -208,17 +214,7 @@ def test_totals_stay_true_when_posts_are_left_out() -> None:
 
 def test_basins_come_as_tracks() -> None:
     of_event = np.array([-1, 0, 7, -1])
-    basins = Basins(
-        "density",
-        None,
-        None,
-        ((), ()),
-        np.zeros((2, 2)),
-        np.array([-1, 0]),
-        np.arange(2),
-        (TrackLine(0, "a", None, None, "#0072b2"), TrackLine(7, "b", 1, None, "#d55e00")),
-        of_event,
-    )
+    basins = basins_of([TrackLine(0, "a", None, None, "#0072b2"), TrackLine(7, "b", 1, None, "#d55e00")], of_event)
     events = some_events(4)
     assert shown_posts(canvas_of(events), basins, 10, None).arrays["track"].tolist() == [0, 1, 8, 0]
 
@@ -376,17 +372,7 @@ def test_as_many_texts_as_events() -> None:
 def test_parquet_for_embedding_atlas(tmp_path: Path) -> None:
     events = with_authors()
     of_event = np.where(np.arange(200) < 50, 3, -1)
-    basins = Basins(
-        "density",
-        None,
-        None,
-        ((), ()),
-        np.zeros((2, 2)),
-        np.array([-1, 0]),
-        np.arange(2),
-        (TrackLine(3, "the hill", None, None, "#0072b2"),),
-        of_event,
-    )
+    basins = basins_of([TrackLine(3, "the hill", None, None, "#0072b2")], of_event)
     scene = scene_of(events, basins)
     told = write_atlas_parquet(scene, tmp_path / "a.parquet", HOSTILE * 33 + HOSTILE[:2])
     table = pq.read_table(tmp_path / "a.parquet")

@@ -75,7 +75,7 @@ def compose(
         if there are no parts, their events or windows differ, two of them bring a flow or basins, there are fewer than
         two coordinates, an axis is not known, the box does not fit, or there are too many windows
     """
-    source = _same_events(parts)
+    source, content = _same_events(parts)
     events, drawn = source.events, _drawn(source.events, axes)
     windows = _windows(parts, events, window)
     rows = _within(events, windows)
@@ -95,7 +95,7 @@ def compose(
         scores=scores,
         reference=reference,
         weight=_weight(source),
-        source=f"{source.path.name} (SHA-256 {sha256(source.path)})",
+        source=f"{source.path.name} (SHA-256 {content})",
         arrows=_only(parts, "a flow", [part.arrows(canvas) for part in parts]),
         basins=_only(parts, "basins", [part.basins(canvas) for part in parts]),
         remarks=[*_remarks(canvas, len(events)), *remarks, *(r for part in parts for r in part.remarks(canvas))],
@@ -103,19 +103,19 @@ def compose(
     return scene, rows
 
 
-def _same_events(parts: Sequence[Part]) -> Source:
-    """The events that all parts are of."""
+def _same_events(parts: Sequence[Part]) -> tuple[Source, str]:
+    """The events that all parts are of, and the SHA-256 of their file."""
     if not parts:
         raise ValueError("nothing to map: give an events file or a run directory")
     whence = Counter(part.run.resolve() for part in parts if part.run)
     if twice := next((path for path, count in whence.items() if count > 1), None):
         raise ValueError(f"{twice} is given twice: once is enough")
     source, *others = (part.source for part in parts)
-    content = sha256(source.path) if others else ""
+    content = sha256(source.path)
     for part, other in zip(parts[1:], others, strict=True):
         one, two = source.events, other.events
         whose = f"{parts[0].name} ({source.path}) and {part.name} ({other.path})"
-        if sha256(other.path) != content:
+        if other.path != source.path and sha256(other.path) != content:
             raise ValueError(f"{whose} are of different events: map them apart, or run both on one file")
         same = all(np.array_equal(getattr(one, name), getattr(two, name)) for name in ("t", "x", "weight"))
         if not same or (one.axes, one.epoch) != (two.axes, two.epoch):
@@ -123,7 +123,7 @@ def _same_events(parts: Sequence[Part]) -> Source:
                 f"{whose} read their events differently: give both the same --time, --coords and --weight, or map the "
                 "runs alone"
             )
-    return source
+    return source, content
 
 
 def _drawn(events: Events, axes: Sequence[str] | None) -> tuple[int, int]:

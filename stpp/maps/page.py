@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from numpy.typing import NDArray
 
 import stpp
+from stpp.jsonable import jsonable
 from stpp.maps.packing import pack, pack_bytes
 from stpp.maps.posts import Shown, shown_posts
 from stpp.maps.scene import Arrows, Basins, Canvas, Fields, Scene
@@ -65,7 +65,7 @@ def render(meta: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
     script = "(() => {\n'use strict';\n" + "\n".join((PAGE / name).read_text("utf-8") for name in SCRIPTS) + "\n})();\n"
     style = (PAGE / "map.css").read_text("utf-8")
     policy = f"default-src 'none'; img-src data: blob:; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
-    facts = json.dumps(_plain(meta), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    facts = json.dumps(jsonable(meta), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for letter in "<>&\u2028\u2029":  # so that no text can end the element that it stands in
         facts = facts.replace(letter, f"\\u{ord(letter):04x}")
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=select_autoescape())
@@ -181,16 +181,3 @@ def _basins(basins: Basins, canvas: Canvas) -> dict[str, Any]:
 def _hash(text: str) -> str:
     """What a content security policy knows an inline element by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
