@@ -80,9 +80,13 @@ def read_flows(path: Path) -> list[Flow]:
     Raises
     ------
     ValueError
-        if the file holds no flows
+        if the file cannot be read, or holds no flows
     """
-    with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as file:
+    try:
+        opened = xr.open_dataset(path, engine="h5netcdf", decode_cf=False)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error!s:.80}): run 'stpp flow -o' again") from error
+    with opened as file:
         if not {"time", "frame", *VARIABLES} <= set(file.variables):
             raise ValueError(f"{path} holds no flows: give a file that 'stpp flow -o' wrote")
         edges = [file[f"{axis}_bounds"].values for axis in reversed(file["density"].dims[1:])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -169,6 +170,16 @@ def test_every_run_can_be_animated(stpp, request, tmp_path, kind, frames):
     assert json.loads(done.stdout)["bytes"] == (tmp_path / "film.gif").stat().st_size
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == frames if frames is not None else film.n_frames > 1
+
+
+@pytest.mark.parametrize("verb", ["map", "animate"])
+def test_a_flow_run_without_its_flows_is_no_fit(stpp, flowing, tmp_path, verb):
+    broken = shutil.copytree(flowing, tmp_path / "broken")
+    (broken / "flow.nc").unlink()
+    done = stpp(verb, broken, "-o", tmp_path / "out.gif", "--quiet")
+    assert done.exit_code == 2
+    assert re.fullmatch(r"stpp: error: .*stpp flow -o.*\n", done.stderr)
+    assert not (tmp_path / "out.gif").exists()
 
 
 def test_a_film_has_a_format(stpp, found, evaluated, tmp_path):

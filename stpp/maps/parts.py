@@ -189,10 +189,7 @@ class FlowPart(Part):
         file = directory / "flow.nc"
         if not file.is_file() or not isinstance(fitted.model, FlowModel):
             raise ValueError(f"{directory} holds no flows: give a directory that 'stpp flow -o' wrote")
-        try:
-            flows, step = read_flows(file), fitted.model.horizon
-        except OSError as error:
-            raise ValueError(f"{file} cannot be read ({error!s:.80}): run 'stpp flow -o' again") from error
+        flows, step = read_flows(file), fitted.model.horizon
         last = flows[-1].time
         n = max(1, math.ceil((last - fitted.window.start) / step - 1e-9))
         edges = (last - step * np.arange(n + 1)[::-1]).tolist()

@@ -35,5 +35,6 @@ const Atlas = (() => {
     bytes,
     array: (name) => arrays[name] ?? null,
     get meta() { return meta; },
+    models: () => meta.fields.slice(1).map((field) => field.name), // whose forecasts there are
   };
 })();

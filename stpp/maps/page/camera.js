@@ -9,9 +9,8 @@ const Camera = (() => {
   const NEAR = 20; // pixels between two taps that are one double tap
   let canvas = null, moved = 0, tapped = null; // where and when the last tap was
 
-  const models = () => Atlas.meta.fields.slice(1).map((field) => field.name);
-  const model = () => (models().includes(Store.state.model) ? Store.state.model : models()[0] ?? "");
-  const comparing = () => (models().includes(Store.state.other) ? Store.state.compare : "off");
+  const model = () => (Atlas.models().includes(Store.state.model) ? Store.state.model : Atlas.models()[0] ?? "");
+  const comparing = () => (Atlas.models().includes(Store.state.other) ? Store.state.compare : "off");
 
   function panes() {
     const { width, height } = size, half = width / 2;
@@ -96,6 +95,7 @@ const Camera = (() => {
     size.height = Math.max(canvas.clientHeight, 1);
   }
 
+  /* Where on the map an event of the pointer is, pixels. */
   const place = (event) => {
     const { left, top } = canvas.getBoundingClientRect();
     return [event.clientX - left, event.clientY - top];
@@ -169,7 +169,7 @@ const Camera = (() => {
   }
 
   return {
-    start, resize, panes, paneAt, project, unproject, scale, pan, zoom, reset, divider,
+    start, resize, panes, paneAt, project, unproject, scale, pan, zoom, reset, divider, place,
     size: () => size,
     margin: MARGIN,
   };

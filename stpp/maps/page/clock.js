@@ -9,10 +9,7 @@ const Clock = (() => {
   const last = () => Math.max(0, windows().start.length - 1);
 
   /* The newest window whose posts the reader may know: in sequential mode nothing tells of what is still to come. */
-  const known = () => {
-    const { mode, beat } = Store.state;
-    return mode === "sequential" ? Store.window() - (beat === 0 ? 1 : 0) : last();
-  };
+  const known = () => (Store.state.mode === "sequential" ? Store.window() - (Store.awaited() ? 1 : 0) : last());
 
   /* Whether time slides on, or jumps from window to window. */
   function slides() {

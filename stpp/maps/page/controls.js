@@ -10,7 +10,6 @@ const Controls = (() => {
 
   const element = (id) => document.getElementById(id);
   const count = (n, noun) => `${Math.round(n).toLocaleString("en")} ${noun}${Math.round(n) === 1 ? "" : "s"}`;
-  const models = () => Atlas.meta.fields.slice(1).map((field) => field.name);
 
   function option(list, value, text) {
     const one = document.createElement("option");
@@ -28,7 +27,7 @@ const Controls = (() => {
   /* ---- what the page carries, said once ---- */
 
   function fill() {
-    const { basins, flow, groups, texts } = Atlas.meta, names = models();
+    const { basins, flow, groups, texts } = Atlas.meta, names = Atlas.models();
     names.forEach((name) => ["model", "other"].forEach((id) => option(element(id), name, name)));
     option(element("colour"), "plain", "one colour");
     if (basins) option(element("colour"), "basin", "basin");
@@ -61,7 +60,8 @@ const Controls = (() => {
 
   function tell() {
     const { posts, windows, remarks, smoothing, version, weight, source } = Atlas.meta, n = windows.start.length;
-    const when = n ? ` of ${Clock.duration(typical())}, ${unbroken(Clock.span(windows.start[0], windows.end[n - 1]))}` : "";
+    const dates = n ? unbroken(Clock.span(windows.start[0], windows.end[n - 1])) : "";
+    const when = n ? ` of ${Clock.duration(typical())}, ${dates}` : "";
     element("totals").textContent = `${count(posts.total, "post")} in ${count(n, "window")}${when}`;
     const sampled = posts.shown < posts.total - posts.far;
     element("thinned").hidden = posts.shown === posts.total;
@@ -140,27 +140,26 @@ const Controls = (() => {
   function showWindow(state) {
     const { windows } = Atlas.meta, w = Store.window();
     if (!windows.start.length) return;
-    const dates = Clock.dates(w), awaited = state.mode === "sequential" && state.beat === 0;
+    const dates = Clock.dates(w);
     const before = state.mode === "cumulative" ? `, ${windows.so_far[w].toLocaleString("en")} so far` : "";
     element("slider").value = w;
     element("slider").setAttribute("aria-valuetext", dates);
     element("when-dates").textContent = dates;
-    element("when-posts").textContent = awaited ? "not yet come" : count(windows.posts[w], "post") + before;
+    element("when-posts").textContent = Store.awaited() ? "not yet come" : count(windows.posts[w], "post") + before;
     element("expected").textContent = expectation(state, w);
   }
 
   /* What the models shown expected of a window, and what came. */
-  function expectation({ model, other, compare, mode, beat }, w) {
+  function expectation({ model, other, compare }, w) {
     const { windows, fields } = Atlas.meta, two = compare !== "off" && other !== model;
     const parts = (two ? [model, other] : [model]).map((name) => {
       const total = fields.find((field, k) => k > 0 && field.name === name)?.totals[w] ?? null;
       if (total === null) return two ? `${name}: no forecast for this window` : "No forecast for this window";
       return two ? `${name} expected ${count(total, "post")}` : `Expected ${count(total, "post")}`;
     });
-    const awaited = mode === "sequential" && beat === 0;
     const here = Math.round(fields[0].totals[w] ?? 0), away = windows.posts[w] - here;
-    const came = awaited ? "nobody knows yet how many come"
-      : `${here.toLocaleString("en")} came${away ? `, and ${away.toLocaleString("en")} outside of the forecast's box` : ""}`;
+    const elsewhere = away ? `, and ${away.toLocaleString("en")} outside of the forecast's box` : "";
+    const came = Store.awaited() ? "nobody knows yet how many come" : `${here.toLocaleString("en")} came${elsewhere}`;
     return `${[...parts, came].join("; ")}.`;
   }
 

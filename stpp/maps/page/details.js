@@ -130,9 +130,9 @@ const Details = (() => {
   /* What is known of a basin in a window, in words: [term, explanation]. */
   function facts(seen) {
     const times = (log) => (log > 6.9 ? "over 1,000" : number(Math.exp(log)));
-    const chance = (p) => (p === null ? "" : percent(p));
+    const chance = (p) => (p === null ? "" : percent(p)), when = Posts.basinSpan(Overlay.basinWindow());
     return [
-      ["Holds", `${percent(seen.share)} of the posts of ${Posts.basinSpan(Overlay.basinWindow())} (${count(seen.posts)})`],
+      ["Holds", `${percent(seen.share)} of the posts of ${when} (${count(seen.posts)})`],
       ["Exists", seen.probability === null ? "" : `in ${percent(seen.probability)} of resampled data`],
       ["Barrier", seen.barrier === null ? "" : `peak ${times(seen.barrier)} times as dense as the easiest way out`],
       ["Goes on", chance(seen.p_continue) && `${chance(seen.p_continue)} chance that the next window has it`],

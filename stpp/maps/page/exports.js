@@ -64,15 +64,8 @@ const Exports = (() => {
     put(words, side, base + 16, "muted", "12px");
     put(low, side, base + 38, "ink", "12px");
     const left = side + context.measureText(low).width + 6;
-    context.drawImage(ramp(colours), left, base + 28, RAMP, 11);
+    context.drawImage(Palette.picture(colours), left, base + 28, RAMP, 11);
     put(high, left + RAMP + 6, base + 38, "ink", "12px");
-  }
-
-  function ramp(colours) {
-    const canvas = document.createElement("canvas");
-    Object.assign(canvas, { width: 256, height: 1 });
-    canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours), 256, 1), 0, 0);
-    return canvas;
   }
 
   const png = () => new Promise((resolve) => { picture().toBlob(resolve, "image/png"); });

@@ -67,12 +67,9 @@ const Fields = (() => {
     return new Float32Array(all.map((value) => (weight > 0 ? Math.max(value / weight, 0) : 0)));
   }
 
-  /* In sequential mode's first beat, the forecast is out and nobody knows yet what came. */
-  const awaited = () => Store.state.mode === "sequential" && Store.state.beat === 0;
-
   /* Null where there is none. */
   function density(name, at = Store.state.at) {
-    if (name === "observed" && awaited()) return null;
+    if (name === "observed" && Store.awaited()) return null;
     const { mode } = Store.state, key = `${name} ${at} ${mode}`;
     if (!recent.has(key)) {
       if (recent.size >= 6) recent.delete(recent.keys().next().value);
@@ -85,12 +82,12 @@ const Fields = (() => {
   /* The difference is always that of the window at hand: a forecast is of one window, not of all so far. */
   function raster(pane) {
     const { raster: kind, at } = Store.state;
-    if (kind === "difference" && !awaited()) {
+    if (kind === "difference" && !Store.awaited()) {
       const forecast = between(pane.model, at), observed = between("observed", at);
       return forecast && observed && { kind: "difference", values: signed(forecast, observed) };
     }
     if (kind === "none") return null;
-    const values = density(kind === "observed" && !awaited() ? "observed" : pane.model);
+    const values = density(kind === "observed" && !Store.awaited() ? "observed" : pane.model);
     return values && { kind: "density", values: leveled(values) };
   }
 
@@ -166,7 +163,7 @@ const Fields = (() => {
     const shown = { from: slid(start), to: slid(stop), first: first[w], stop: last[w] };
     if (on) Object.assign(shown, { first: rowAt(shown.from), stop: rowAt(shown.to) });
     if (mode === "cumulative") Object.assign(shown, { first: first[0], from: start[0] });
-    if (awaited()) Object.assign(shown, { stop: shown.first, to: shown.from });
+    if (Store.awaited()) Object.assign(shown, { stop: shown.first, to: shown.from });
     const fades = mode !== "cumulative" && halfLife > 0;
     const fadeFirst = fades ? Math.min(rowAt(shown.from - FADED * halfLife * 86400000), shown.first) : shown.first;
     return { ...shown, fadeFirst };

@@ -32,9 +32,8 @@ const Legends = (() => {
 
   /* 256 colours in a row, numbers under the places that they stand at (0 to 1), and words. */
   function ramp(colours, ticks, words) {
-    const strip = make("canvas", "", "ramp"), scale = make("div", "", "scale");
-    Object.assign(strip, { width: 256, height: 1, ariaHidden: "true" });
-    strip.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours), 256, 1), 0, 0);
+    const strip = Palette.picture(colours), scale = make("div", "", "scale");
+    Object.assign(strip, { className: "ramp", ariaHidden: "true" });
     scale.append(...ticks.map(([place, text]) => {
       const tick = make("span", text);
       tick.style.left = `${100 * place}%`;
@@ -50,7 +49,8 @@ const Legends = (() => {
     if (raster === "difference") {
       const limit = Fields.limit(), at = (value) => (1 + Math.sign(value) * Math.sqrt(Math.abs(value) / limit)) / 2;
       const ticks = [-limit, -limit / 4, 0, limit / 4, limit].map((value) => [at(value), short(value)]);
-      return ramp(Palette.difference(), ticks, "forecast − observed density: purple, a larger share of the posts came there; orange, a smaller one");
+      const words = "purple, a larger share of the posts came there; orange, a smaller one";
+      return ramp(Palette.difference(), ticks, `forecast − observed density: ${words}`);
     }
     const top = Fields.top(), ticks = [0, 1, top / 4, top].filter((value, k) => k !== 1 || (top > 3 && top < 60));
     const places = ticks.sort((a, b) => a - b).map((value) => [Math.sqrt(value / top), short(value)]);
@@ -166,5 +166,5 @@ const Legends = (() => {
     Object.entries(PARTS).forEach(([id, part]) => element(id).replaceChildren(...part()));
   }
 
-  return { draw };
+  return { draw, swatch };
 })();

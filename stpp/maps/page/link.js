@@ -57,9 +57,8 @@ const Link = (() => {
     },
   };
 
-  const models = () => Atlas.meta.fields.slice(1).map((field) => field.name);
   const colours = () => ["plain", ...(Atlas.meta.basins ? ["basin"] : []), ...Atlas.meta.groups.map((one) => one.name)];
-  const rasters = () => [...(models().length ? ["forecast", "difference"] : []), "observed", "none"];
+  const rasters = () => [...(Atlas.models().length ? ["forecast", "difference"] : []), "observed", "none"];
 
   const KEYS = {
     w: ["at", number(() => 0, () => Clock.last(), 1)],
@@ -71,8 +70,8 @@ const Link = (() => {
     p: ["posts", flag],
     f: ["flow", flag],
     b: ["basins", flag],
-    m: ["model", oneOf(models)],
-    o: ["other", oneOf(models)],
+    m: ["model", oneOf(Atlas.models)],
+    o: ["other", oneOf(Atlas.models)],
     c: ["compare", among("off", "side", "swipe")],
     d: ["divider", number(() => 0, () => 1)],
     g: ["colour", oneOf(colours)],

@@ -9,11 +9,10 @@ const Overlay = (() => {
   let canvas = null, c = null, inks = null, taken = [], ways = null, apart = 0;
 
   /* Basins and flow come from posts. Sequential mode shows the newest that were known at its time. */
-  const awaited = () => Store.state.mode === "sequential" && Store.state.beat === 0;
-  const flowWindow = () => (awaited() ? Atlas.meta.flow.before[Store.window()] : Store.window());
+  const flowWindow = () => (Store.awaited() ? Atlas.meta.flow.before[Store.window()] : Store.window());
   const basinWindow = () => {
-    const { before, after } = Atlas.meta.basins, { mode, beat } = Store.state, w = Store.window();
-    return mode === "sequential" ? (beat === 0 ? before : after)[w] : w;
+    const { before, after } = Atlas.meta.basins, w = Store.window();
+    return Store.state.mode === "sequential" ? (Store.awaited() ? before : after)[w] : w;
   };
 
   /* ---- iso-lines ---- */
@@ -204,7 +203,7 @@ const Overlay = (() => {
     const { post, view } = Store.state, [x, y] = Camera.project(pane, ...basin.centre);
     const name = Axes.shorten(ways.get(basin.track).track.name, 36), share = Math.round(100 * basin.share);
     const ahead = basin.p_continue === null ? "" : ` · goes on: ${Math.round(100 * basin.p_continue)} %`;
-    const texts = [{ text: name + (awaited() ? ahead : ` · ${share || "< 1"} %`), size: 12, weight: 600 }];
+    const texts = [{ text: name + (Store.awaited() ? ahead : ` · ${share || "< 1"} %`), size: 12, weight: 600 }];
     const chosen = post >= 0 && Atlas.array("track")[post] === basin.track + 1;
     if (chosen || view?.scale >= CLOSE) {
       const more = [["exists", basin.probability], ["goes on", basin.p_continue], ["grows", basin.p_grow]];
@@ -283,8 +282,7 @@ const Overlay = (() => {
       stroke(inks.accent, 1.75, 1, [6, 4]);
     }
     if (post >= 0) {
-      const { box: [left, right, low, high] } = Atlas.meta, share = (name) => Atlas.array(name)[post] / 65535;
-      const at = Camera.project(pane, left + share("x") * (right - left), low + share("y") * (high - low));
+      const at = Camera.project(pane, ...Posts.place(post));
       c.beginPath();
       c.arc(...at, 9, 0, 2 * Math.PI);
       stroke(inks.halo, 5, 0.9);
@@ -297,7 +295,7 @@ const Overlay = (() => {
   /* Whose forecast a pane shows, beside the divider or in the middle. */
   function title(pane) {
     const { left, right, top } = Axes.frame(pane), side = Store.state.compare === "side";
-    const less = Store.state.raster === "difference" && !awaited() ? " − observed" : "";
+    const less = Store.state.raster === "difference" && !Store.awaited() ? " − observed" : "";
     const text = Axes.shorten(`${pane.model}${less}`, side ? (right - left) / 8 : 40);
     c.font = TITLE;
     const half = c.measureText(text).width / 2 + 4, aside = (pane.id === 0 ? -1 : 1) * (half + 8);

@@ -77,6 +77,13 @@ const Palette = (() => {
     return bytes;
   }
 
+  /* A ramp as a picture, its 256 colours in a row. */
+  function picture(colours) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 1 });
+    canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours), 256, 1), 0, 0);
+    return canvas;
+  }
+
   const density = () => once("density", (name) => texture(ramp(STOPS.density[name], 256), (i) => i / 24));
 
   /* Below the middle (purple) more came than was forecast, above it (orange) less; 128 is none. Steps are even in the
@@ -115,5 +122,5 @@ const Palette = (() => {
   const none = () => (theme() === "dark" ? [139, 148, 158] : [118, 122, 128]);
   const plain = () => (theme() === "dark" ? [240, 240, 232] : [34, 38, 46]);
 
-  return { theme, ink, rgb, css, density, difference, category, track, label, none, plain };
+  return { theme, ink, rgb, css, picture, density, difference, category, track, label, none, plain };
 })();

@@ -39,11 +39,6 @@ const Reader = (() => {
     return k < 0 ? null : Atlas.meta.basins.windows[Overlay.basinWindow()][k];
   }
 
-  function place(event) {
-    const { left, top } = element("overlay").getBoundingClientRect();
-    return [event.clientX - left, event.clientY - top];
-  }
-
   function hide() {
     pointer = null;
     hovered = -1;
@@ -97,7 +92,7 @@ const Reader = (() => {
 
   function move(event) {
     if (event.buttons || event.pointerType === "touch") return; // dragging, or a finger, which hides what it is over
-    pointer = place(event);
+    pointer = Camera.place(event);
     if (!waiting) requestAnimationFrame(look);
     waiting = true;
   }
@@ -113,7 +108,7 @@ const Reader = (() => {
   }
 
   function up(event) {
-    const at = place(event), from = pressed;
+    const at = Camera.place(event), from = pressed;
     pressed = null;
     if (from && event.isPrimary && Math.hypot(at[0] - from[0], at[1] - from[1]) <= STILL) {
       choose(...at, event.pointerType === "touch" ? 2 * REACH : REACH);
@@ -213,7 +208,10 @@ const Reader = (() => {
     Details.start();
     overlay.addEventListener("pointermove", move);
     overlay.addEventListener("pointerleave", hide);
-    overlay.addEventListener("pointerdown", (event) => { pressed = event.isPrimary ? place(event) : null; hide(); });
+    overlay.addEventListener("pointerdown", (event) => {
+      pressed = event.isPrimary ? Camera.place(event) : null;
+      hide();
+    });
     overlay.addEventListener("pointerup", up);
     overlay.addEventListener("pointercancel", () => { pressed = null; });
     overlay.addEventListener("keydown", key);

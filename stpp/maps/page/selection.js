@@ -65,16 +65,11 @@ const Selection = (() => {
 
   /* -- drawing -- */
 
-  function place(event) {
-    const { left, top } = element("overlay").getBoundingClientRect();
-    return [event.clientX - left, event.clientY - top];
-  }
-
   function down(event) {
     const { tool } = Store.state;
     if (!event.isPrimary) return cancel(); // two fingers move the map
     if (tool === "pan" || (event.pointerType === "mouse" && event.button !== 0)) return undefined;
-    const at = place(event);
+    const at = Camera.place(event);
     drawn = { id: event.pointerId, tool, pane: Camera.paneAt(at[0]), corners: [at], before: Store.state.selection };
     element("overlay").setPointerCapture(event.pointerId);
     return undefined;
@@ -82,7 +77,7 @@ const Selection = (() => {
 
   function move(event) {
     if (drawn?.id !== event.pointerId) return;
-    const at = place(event), { tool, pane, corners } = drawn, [from] = corners, last = corners.at(-1);
+    const at = Camera.place(event), { tool, pane, corners } = drawn, [from] = corners, last = corners.at(-1);
     if (tool === "box") corners[1] = at;
     else if (Math.hypot(at[0] - last[0], at[1] - last[1]) >= APART) corners.push(at);
     if (tool === "lasso" && corners.length > CORNERS) drawn.corners = corners.filter((_, k) => k % 2 === 0);
@@ -142,9 +137,8 @@ const Selection = (() => {
     ];
     const node = Details.make("ul", "", { className: "swatches" });
     node.append(...entries.map(([rgb, name, count]) => {
-      const item = Details.make("li"), swatch = Details.make("span", "", { className: "swatch" });
-      swatch.style.backgroundColor = Palette.css(rgb);
-      item.append(swatch, Details.words("span", name), Details.make("span", `${n(count)}`, { className: "number" }));
+      const item = Details.make("li"), number = Details.make("span", `${n(count)}`, { className: "number" });
+      item.append(Legends.swatch(rgb), Details.words("span", name), number);
       return item;
     }));
     return [node];

@@ -37,8 +37,7 @@ const Store = (() => {
 
   /* What is shown before the reader chooses: the last window that is no mere beginning, the forecast that told most. */
   function defaults() {
-    const { windows, fields, basins, scores, groups } = Atlas.meta;
-    const models = fields.slice(1).map((field) => field.name);
+    const { windows, basins, scores, groups } = Atlas.meta, models = Atlas.models();
     const ranked = [...models].sort((a, b) => gain(scores[b]) - gain(scores[a]));
     return {
       ...first,
@@ -65,5 +64,8 @@ const Store = (() => {
   const subscribe = (listener) => listeners.push(listener);
   const window = () => Math.floor(state.at + 1e-9);
 
-  return { state, defaults, set, subscribe, window };
+  /* In sequential mode's first beat, the forecast is out and nobody knows yet what came. */
+  const awaited = () => state.mode === "sequential" && state.beat === 0;
+
+  return { state, defaults, set, subscribe, window, awaited };
 })();

@@ -18,8 +18,7 @@ const Strip = (() => {
 
   /* Models in the order in which the page lists them everywhere. */
   function models() {
-    const { fields, scores } = Atlas.meta;
-    const listed = fields.slice(1).map((field) => field.name).filter((name) => scores[name]);
+    const { scores } = Atlas.meta, listed = Atlas.models().filter((name) => scores[name]);
     return [...listed, ...Object.keys(scores).filter((name) => !listed.includes(name))];
   }
 
@@ -35,7 +34,8 @@ const Strip = (() => {
     const found = [{ id: "posts", label: "posts", note: per, height: 20 }];
     if (has("fds")) found.push({ id: "fds", label: `FDS${means}`, note: "1 = uniform, improper", height: 24 });
     if (has("information_gain")) {
-      found.push({ id: "gain", label: low || means ? `gain${means}` : "information gain", note: "nats per post", height: 24 });
+      const label = low || means ? `gain${means}` : "information gain";
+      found.push({ id: "gain", label, note: "nats per post", height: 24 });
     }
     if (basins?.tracks.some((track) => track.birth !== null || track.death !== null)) {
       found.push({ id: "turns", label: low ? "born, ended" : "basins born ▲, ended ▽", note: "", height: 15 });
