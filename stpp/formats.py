@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import mmap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 BLOCK_SIZE = 8 << 20
+MALFORMED, STRAY = "malformed row", "stray quotation mark"
 RECORD_LISTS = ("tweets", "posts", "data")  # where an archive object keeps its posts
 Rows = NDArray[np.int64]
 
@@ -33,14 +35,14 @@ class RawTable:
     ----------
     table : its records; text stays text where the format has no types
     rows : (n,) record numbers in the file, from 1, a header not counted
-    malformed : record numbers that could not be split into columns, so are not in ``table``
+    malformed : cause → record numbers that could not be split into columns, so are not in ``table``
     nested : columns left out because they hold lists or objects
     typed : whether the format states column types
     """
 
     table: pa.Table
     rows: Rows
-    malformed: Rows
+    malformed: dict[str, Rows]
     nested: tuple[str, ...] = ()
     typed: bool = False
 
@@ -76,15 +78,19 @@ def read_table(path: Path) -> RawTable:
         raise ValueError(f"{path} is not UTF-8 text (byte {error.start}): convert it with iconv") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    if raw.table.num_rows == 0 and not len(raw.malformed):
+    if raw.table.num_rows == 0 and not raw.malformed:
         raise ValueError(f"{path} has no rows: columns {', '.join(raw.table.column_names) or 'none'}")
     return raw
 
 
-def _numbered(table: pa.Table, malformed: Iterable[int] = (), *, typed: bool = False) -> RawTable:
+def _numbered(
+    table: pa.Table, malformed: Iterable[int] = (), stray: Iterable[int] = (), *, typed: bool = False
+) -> RawTable:
     """Number the records, leaving out malformed ones; decode dictionaries, leave nested columns out."""
-    bad = np.array(sorted(malformed), dtype=np.int64)
-    rows = np.delete(np.arange(1, table.num_rows + len(bad) + 1), bad - 1)
+    causes = {MALFORMED: malformed, STRAY: stray}
+    bad = {cause: np.array(sorted(numbers), dtype=np.int64) for cause, numbers in causes.items()}
+    bad = {cause: numbers for cause, numbers in bad.items() if len(numbers)}
+    rows = _remaining(table.num_rows, np.concatenate([*bad.values(), np.empty(0, np.int64)]))
     names = [name.lower() for name in table.column_names]
     if "user" in names and not {"author", "screen_name", "username"} & set(names):
         user = table.column(names.index("user"))
@@ -101,12 +107,18 @@ def _numbered(table: pa.Table, malformed: Iterable[int] = (), *, typed: bool = F
     return RawTable(table, rows, bad, nested, typed)
 
 
+def _remaining(n: int, bad: Rows) -> Rows:
+    """(n,) record numbers, from 1, of the good records, when those in ``bad`` are counted as well."""
+    return np.delete(np.arange(1, n + len(bad) + 1), bad - 1)
+
+
 # -- CSV and TSV ------------------------------------------------------------------------------------------------
 
 
 def _read_csv(path: Path) -> RawTable:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     names = _header(path, delimiter)
+    stray, source = _without_strays(path, delimiter, len(names))
     # Every column comes as text: types guessed from a first block turn a late bad value into a failure of the whole
     # file, and ids into floats.
     convert = pa.csv.ConvertOptions(
@@ -122,7 +134,7 @@ def _read_csv(path: Path) -> RawTable:
 
         parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip)
         options = pa.csv.ReadOptions(use_threads=threads, block_size=BLOCK_SIZE)
-        return pa.csv.read_csv(path, options, parse, convert), bad
+        return pa.csv.read_csv(source(), options, parse, convert), bad
 
     try:
         table, bad = read(threads=True)
@@ -132,7 +144,26 @@ def _read_csv(path: Path) -> RawTable:
         if "UTF8" in str(error):
             raise ValueError(f"{path} is not UTF-8 text: convert it with iconv") from error
         raise ValueError(f"{path} cannot be read as CSV ({error!s:.90}): check its quotes") from error
-    return _numbered(table.rename_columns([name.strip() for name in names]), [number - 1 for number in bad if number])
+    numbers = _remaining(table.num_rows + len(bad), stray)  # Arrow numbered what it was given, the header as 1
+    malformed = [int(numbers[number - 2]) for number in bad if number]
+    return _numbered(table.rename_columns([name.strip() for name in names]), malformed, stray)
+
+
+def _without_strays(path: Path, delimiter: str, columns: int) -> tuple[Rows, Callable[[], Any]]:
+    """Records with stray quotation marks, and what opens the file without them."""
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if mapped.find(b'"') < 0:
+        return np.empty(0, np.int64), lambda: path
+    from stpp.quotes import stray_records  # numba takes half a second to import
+
+    text = np.frombuffer(mapped, dtype=np.uint8)
+    numbers, rest = stray_records(text, 3 if mapped[:3] == b"\xef\xbb\xbf" else 0, delimiter, columns)
+    if not len(numbers):
+        return numbers, lambda: path
+    if numbers[0] == 1:
+        raise ValueError(f"{path}: a quotation mark opens in the line of column names and does not close: mend it")
+    return numbers - 1, lambda: pa.BufferReader(pa.py_buffer(rest))
 
 
 def _header(path: Path, delimiter: str) -> list[str]:

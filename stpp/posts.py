@@ -185,7 +185,7 @@ def parse(raw: RawTable, number: int, file: str, options: ReadOptions) -> Posts:
         sieve, np.full(n, number, np.int32), raw.rows, t, x, weight, identity["id"], identity["reply to"],
         _column(table, author).cast(pa.large_string()), text, marks, used, notes,
     )  # fmt: skip
-    return _with_malformed(posts, raw.malformed, number) if len(raw.malformed) else posts
+    return _with_malformed(posts, raw.malformed, number) if raw.malformed else posts
 
 
 def find_axes(names: Sequence[str], file: str, options: ReadOptions) -> tuple[str, ...]:
@@ -243,15 +243,18 @@ def weights(table: pa.Table, options: ReadOptions, file: str, sieve: Sieve, used
     return count([str(options.weight)], "--weight is uniform, linear, log or a column of numbers")
 
 
-def _with_malformed(posts: Posts, malformed: NDArray[np.int64], number: int) -> Posts:
+def _with_malformed(posts: Posts, malformed: dict[str, NDArray[np.int64]], number: int) -> Posts:
     """The same posts and, after them, one empty row for each record that could not be read."""
-    m = len(malformed)
+    numbers = np.concatenate(list(malformed.values()))
+    causes = np.repeat(list(malformed), [len(rows) for rows in malformed.values()])
+    m = len(numbers)
     sieve = Sieve(m)
-    sieve.reject(np.ones(m, dtype=bool), "malformed row")
+    for cause in malformed:
+        sieve.reject(causes == cause, cause)
     nothing = pa.chunked_array([pa.nulls(m)])
     empty = pa.table({f.name: pa.nulls(m, f.type) for f in posts.marks.schema})
     rows = Posts(
-        sieve, np.full(m, number, np.int32), malformed, np.full(m, np.nan), np.full((m, posts.x.shape[1]), np.nan),
+        sieve, np.full(m, number, np.int32), numbers, np.full(m, np.nan), np.full((m, posts.x.shape[1]), np.nan),
         np.ones(m), nothing, nothing, nothing, nothing, empty, posts.columns, posts.notes,
     )  # fmt: skip
     return joined([posts, rows])
