@@ -23,8 +23,10 @@ Z = 1.959964
 """Standard normal quantile of 95 % intervals."""
 
 
-DOUBTFUL = 0.9
-"""Branching ratio above which a fit is more likely to have misread a drift than to be right."""
+DOUBTFUL = 0.8
+"""Branching ratio from which on a fit is more likely to have misread a drift than to be right."""
+
+ASSOCIATION = "if posts beget posts as the model says: association, not effect"
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class WhatIf:
         )  # fmt: skip
         out: dict[str, Any] = {name: getattr(self, name) for name in names}
         out["place"] = list(self.place)
+        out["cautions"] = self.cautions
         out["extra"] = asdict(self.extra)
         out["extra_per_step"] = [asdict(one) for one in self.extra_per_step]
         out["where"] = self.where | {"densest": [{"centre": list(x), "extra": mean} for x, mean in self.densest]}
@@ -172,7 +175,8 @@ class WhatIf:
         """
         ahead = f"{self.steps} × {self.step:g} days"
         where = ", ".join(f"{v:.3g}" for v in self.place)
-        lines = [f"{self.n} posts added at ({where}) on {self.date[:16]} bring {_text(self.extra)} more in {ahead}"]
+        brought = f"{_text(self.extra)} more in {ahead}, {ASSOCIATION}"
+        lines = [f"{self.n} posts added at ({where}) on {self.date[:16]} bring {brought}"]
         if not any(e.mean or e.low or e.high for e in (self.extra, *self.extra_per_step)):
             lines[0] = f"{self.n} posts added at ({where}) on {self.date[:16]} bring no others in {ahead}"
             if self.n:
@@ -196,13 +200,18 @@ class WhatIf:
                     f"{_percent(basin.share_without)} without, {_percent(basin.share_with)} with; continues ({keeps} "
                     f"or more) with probability {stays}"
                 )
-        lines.append(self._verdict())
-        if self.branching_ratio > DOUBTFUL:
-            lines.append(
+        return [*lines, self._verdict(), *self.cautions[1:]]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What to keep in mind: that these are associations, and whether the model is to be believed at all."""
+        found = [ASSOCIATION]
+        if self.branching_ratio >= DOUBTFUL:
+            found.append(
                 f"the model's branching ratio is {self.branching_ratio:.2g}: so near 1, a drift that no post brought "
                 "about may have been taken for excitation, and these numbers are too large"
             )
-        return lines
+        return found
 
     def _verdict(self) -> str:
         if self.fledgling < 0:

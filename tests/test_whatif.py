@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from functools import cache
@@ -215,6 +216,20 @@ def test_it_says_where_extra_posts_fall() -> None:
     assert where["densest"][0]["centre"] == [0.125, 0.5]
     assert "fall in the region at that place" in found.lines()[1]
     assert "most around (0.125, 0.5)" in found.lines()[1]
+
+
+def test_it_claims_an_association_and_no_effect() -> None:
+    found = ask(planted(), past(), n=40, simulations=20)
+    claim = "if posts beget posts as the model says: association, not effect"
+    assert found.lines()[0].endswith(claim)
+    assert found.to_json_dict()["cautions"] == [claim]
+
+
+@pytest.mark.parametrize(("ratio", "doubtful"), [(0.79, False), (0.8, True), (0.95, True)])
+def test_it_doubts_a_branching_ratio_from_08_on(ratio: float, doubtful: bool) -> None:
+    found = dataclasses.replace(ask(planted(), past(), n=40, simulations=20), branching_ratio=ratio)
+    assert ("these numbers are too large" in found.lines()[-1]) == doubtful
+    assert len(found.cautions) == 1 + doubtful
 
 
 def test_what_always_happened_in_a_few_simulations_is_not_certain() -> None:
