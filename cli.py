@@ -21,15 +21,15 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from basins.course import Plan as BasinPlan
-    from evaluation.backtest import BacktestResult
-    from evaluation.nulls import NullResult
-    from evaluation.plan import Plan
+    from basins.tracks.course import Plan as BasinPlan
+    from evaluation.backtests.backtest import BacktestResult
+    from evaluation.backtests.plan import Plan
+    from evaluation.nulls.worlds import NullResult
     from stpp.domain import Box
     from stpp.events import Events
     from stpp.intensity import IntensityModel
-    from stpp.manifest import Source
     from stpp.maps.parts import Part
+    from stpp.runs.manifest import Source
 
 DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 PATH = click.Path(path_type=Path)
@@ -84,13 +84,13 @@ class Session:
 
     def show(self, values: dict[str, Any], text: str) -> None:
         """The result: one JSON object with --json, the text without."""
-        from stpp.jsonable import jsonable
+        from stpp.files.jsonable import jsonable
 
         click.echo(json.dumps(jsonable(values)) if self.as_json else text)
 
     def read(self, path: Path, reading: dict[str, Any]) -> Source:
         """The events of a file; the user is told which rows of it could not be used."""
-        from stpp.manifest import read_source
+        from stpp.runs.manifest import read_source
 
         source = read_source(path, reading)
         if source.rejects is not None:
@@ -101,21 +101,21 @@ class Session:
 
     def describe(self, source: Source, **settings: Any) -> dict[str, Any]:
         """All that the results depend on, for the manifest."""
-        from stpp.manifest import describe_run
+        from stpp.runs.manifest import describe_run
 
         return describe_run(self.argv, self.seed, source, settings)
 
     def record(self, directory: Path, description: dict[str, Any], source: Source, **measured: Any) -> None:
         """Put the manifest into a run directory."""
-        from stpp.manifest import write_manifest
+        from stpp.runs.manifest import write_manifest
 
         write_manifest(directory, description, source, self.started, **measured)
 
     @contextmanager
     def resumable(self, output: Path | None, description: dict[str, Any]) -> Iterator[Path | None]:
         """The working directory of a long run, which goes on where an interrupted one of the same command stopped."""
-        from stpp.manifest import essence
-        from stpp.outputs import resumable_run
+        from stpp.files.outputs import resumable_run
+        from stpp.runs.manifest import essence
 
         if output is None:
             yield None
@@ -142,11 +142,11 @@ class Session:
         **how: Any,
     ) -> list[NullResult]:
         """A statistic of models against null worlds."""
-        from evaluation.interaction import close_scales
-        from evaluation.nulls import analysed
-        from evaluation.significance import significance
-        from evaluation.statistics import make_statistic
-        from stpp.columns import in_words
+        from evaluation.nulls.interaction import close_scales
+        from evaluation.nulls.significance import significance
+        from evaluation.nulls.statistics import make_statistic
+        from evaluation.nulls.worlds import analysed
+        from stpp.dates import in_words
 
         events, context = analysed(source.events, models[plan.reference].domain, plan)
         if statistic in ("knox", "modified-knox") and None in (distance, delay):
@@ -159,10 +159,10 @@ class Session:
 
     def test_basins(self, events: Events, plan: BasinPlan, nulls: tuple[str, ...], **how: Any) -> list[NullResult]:
         """The whole pipeline of basins against null worlds."""
-        from basins.significance import BasinStatistic
+        from basins.tracks.significance import BasinStatistic
         from evaluation.continuation import continuation_scores
-        from evaluation.nulls import Context
-        from evaluation.significance import significance
+        from evaluation.nulls.significance import significance
+        from evaluation.nulls.worlds import Context
         from stpp.events import Window
 
         first = plan.span.start if plan.half_life is None else min(plan.span.start, float(events.t[0]))
@@ -174,7 +174,7 @@ class Session:
 
     def animate(self, result: BacktestResult, models: tuple[str, ...], images: Path, *, force: bool) -> None:
         """Animations of models' forecasts."""
-        from evaluation.animation import animate
+        from evaluation.report.animation import animate
 
         if models and len(result.kept) < len(result.plan.windows):
             kept = f"{len(result.kept)} of {len(result.plan.windows)} windows are kept"
@@ -187,7 +187,7 @@ class Session:
         """Draw the map of a run into its directory, or say why there is none; whether it was drawn."""
         from stpp.maps import links
         from stpp.maps.compose import compose
-        from stpp.maps.page import write_map
+        from stpp.maps.html import write_map
 
         try:
             scene, _ = compose([part], title=title, progress=self.progress())
@@ -292,7 +292,7 @@ def _place(text: str) -> tuple[float, ...]:
 
 
 def _nulls(names: tuple[str, ...]) -> tuple[str, ...]:
-    from evaluation.nulls import NULLS
+    from evaluation.nulls.worlds import NULLS
 
     return tuple(NULLS) if names == ("all",) else names
 
@@ -427,8 +427,8 @@ def ingest(session: Session, files: tuple[Path, ...], output: Path, **options: A
     Every row that cannot be used is counted by cause and listed in NAME.rejects.parquet beside the output;
     NAME.ingest.json keeps the whole account.
     """
-    from stpp.readers import ReadOptions
-    from stpp.runs import ingest_to
+    from stpp.ingest.readers import ReadOptions
+    from stpp.runs.events import ingest_to
 
     account, lines = ingest_to(output, files, ReadOptions(**options, seed=session.seed), session.argv, session.force)
     session.show(account, "\n".join(lines))
@@ -438,7 +438,7 @@ def ingest(session: Session, files: tuple[Path, ...], output: Path, **options: A
 @reads_events
 def describe(session: Session, source: Source) -> None:
     """Say what an events file holds."""
-    from stpp import quality
+    from stpp.ingest import quality
 
     facts = quality.describe(source.events)
     session.show(facts, "\n".join(quality.describe_lines(facts)))
@@ -453,7 +453,7 @@ def simulate(session: Session, world: str, n: int, output: Path) -> None:
 
     The truth is written to NAME.truth.json beside the output.
     """
-    from stpp.runs import simulate_to
+    from stpp.runs.events import simulate_to
 
     truth, count = simulate_to(output, world, n, session.seed, session.force)
     values = {"world": world, "events": count, "output": str(output), "truth": str(truth)}
@@ -484,9 +484,9 @@ def fit(
     """
     if parents and (model != "hawkes" or not output):
         raise click.UsageError("--parents is for 'fit hawkes' with -o RUN")
-    from stpp.declustering import write_parents
-    from stpp.outputs import new_run
-    from stpp.runs import fit_facts, train, write_trials
+    from stpp.files.outputs import new_run
+    from stpp.influence.declustering import write_parents
+    from stpp.runs.fits import fit_facts, train, write_trials
 
     with new_run(output, force=session.force) if output else nullcontext() as directory:
         options |= {"seed": session.seed, "progress": session.progress("trial")}
@@ -528,12 +528,13 @@ def flow(
     --end. With -o RUN: a page per flow, all numbers in RUN/flow.nc, a summary in RUN/flows.csv, the model and its
     trials.
     """
-    from stpp.flow_files import check_axes
-    from stpp.flow_pages import animate_flows, write_pages
-    from stpp.flow_report import flow_facts, flow_lines
-    from stpp.movies import check_movies
-    from stpp.outputs import new_run
-    from stpp.runs import flows_of, train, write_trials
+    from stpp.files.outputs import new_run
+    from stpp.flow.files import check_axes
+    from stpp.flow.pages import animate_flows, write_pages
+    from stpp.flow.report import flow_facts, flow_lines
+    from stpp.reports.movies import check_movies
+    from stpp.runs.fits import train, write_trials
+    from stpp.runs.flows import flows_of
 
     if movie and not output:
         raise click.UsageError("--movie needs -o RUN")
@@ -609,13 +610,13 @@ def basins(
 
     from basins import make_finder
     from basins.analysis import analyse, tested
-    from basins.course import set_up
-    from basins.map_part import BasinsPart
-    from basins.report import lines, to_json_dict, write_report
-    from basins.tables import write_tables
+    from basins.report.map_part import BasinsPart
+    from basins.report.report import lines, to_json_dict, write_report
+    from basins.report.tables import write_tables
+    from basins.tracks.course import set_up
     from evaluation.continuation import continuation_scores, intervals
-    from evaluation.significance import check_request
-    from stpp.columns import texts_of
+    from evaluation.nulls.significance import check_request
+    from stpp.ingest.columns import texts_of
 
     finder = make_finder(method, source.events.d, basins=basins, transitions=transitions)
     plan = set_up(source.events, finder, seed=session.seed, **settings)
@@ -668,9 +669,9 @@ def forecast(
     Events are read as they were for the fit, unless --time, --coords or --weight say otherwise.
     """
     from stpp.domain import MAX_GRID_DIMENSIONS
+    from stpp.files.outputs import new_file
     from stpp.intensity import Forecast
-    from stpp.outputs import new_file
-    from stpp.runs import forecast_facts, forecast_lines, load_run
+    from stpp.runs.fits import forecast_facts, forecast_lines, load_run
 
     fitted = load_run(run)
     if output and (d := fitted.model.domain.d) > MAX_GRID_DIMENSIONS:
@@ -712,11 +713,11 @@ def whatif(
     that place needs to continue with probability -p.
     """
     from basins import make_finder
-    from basins.course import regions_before
-    from stpp.columns import day_of
-    from stpp.manifest import read_again
-    from stpp.runs import load_run
-    from stpp.whatif import what_if
+    from basins.tracks.course import regions_before
+    from stpp.dates import day_of
+    from stpp.planning.whatif import what_if
+    from stpp.runs.fits import load_run
+    from stpp.runs.manifest import read_again
 
     fitted = load_run(run)
     model, events = fitted.model, read_again(fitted.manifest).events.inside(fitted.model.domain)
@@ -766,16 +767,17 @@ def evaluate(
     """
     import numpy as np
 
-    from evaluation.animation import check_animation
-    from evaluation.backtest import backtest
-    from evaluation.families import null_lines
-    from evaluation.map_part import EvaluationPart
-    from evaluation.plan import set_up
-    from evaluation.report import leaderboard, write_report
-    from evaluation.runs import open_store, plan_record, save_nulls, save_result
-    from evaluation.significance import check_request
-    from stpp.manifest import essence
-    from stpp.outputs import unfinished
+    from evaluation.backtests.backtest import backtest
+    from evaluation.backtests.plan import set_up
+    from evaluation.backtests.runs import open_store, plan_record, save_result
+    from evaluation.nulls.families import null_lines
+    from evaluation.nulls.files import save_nulls
+    from evaluation.nulls.significance import check_request
+    from evaluation.report.animation import check_animation
+    from evaluation.report.map_part import EvaluationPart
+    from evaluation.report.report import leaderboard, write_report
+    from stpp.files.outputs import unfinished
+    from stpp.runs.manifest import essence
 
     if (animate or keep_forecasts) and not output:
         raise click.UsageError("--animate and --keep-forecasts need -o RUN")
@@ -783,7 +785,7 @@ def evaluate(
     models = tuple(name for name in models if name not in finders)
     plan, contenders = set_up(source.events, models, seed=session.seed, **contest)
     if finders:
-        from basins.intensity import finder_models
+        from basins.models import finder_models
 
         box, ahead = contenders[plan.reference].domain, plan.horizon or plan.step
         contenders |= finder_models(finders, box, ahead, session.seed)
@@ -852,9 +854,9 @@ def null(
 
     Interrupted, the same command goes on from its last finished world.
     """
-    from evaluation.families import draw_nulls, null_lines
-    from evaluation.plan import set_up
-    from evaluation.runs import save_nulls
+    from evaluation.backtests.plan import set_up
+    from evaluation.nulls.families import draw_nulls, null_lines
+    from evaluation.nulls.files import save_nulls
 
     how: dict[str, Any] = {"B": B, "backend": backend, "scheduler": scheduler}
     if not basins and window:
@@ -893,7 +895,7 @@ def _basin_test(
         if an option is given that does not apply to basins
     """
     from basins import make_finder
-    from basins.course import set_up
+    from basins.tracks.course import set_up
 
     context = click.get_current_context()
     for option in context.command.params[: -len(COMMON)]:
@@ -919,9 +921,9 @@ def diagnose(session: Session, run: Path, model: str | None, step: float, mark: 
     """
     import numpy as np
 
-    from evaluation.diagnosis_page import draw
-    from evaluation.held_out import judge, load_held_out
-    from stpp.outputs import new_file
+    from evaluation.diagnosis.held_out import judge, load_held_out
+    from evaluation.report.diagnosis_page import draw
+    from stpp.files.outputs import new_file
 
     held = load_held_out(run, model, step)
     rng = np.random.default_rng(session.seed)
@@ -940,10 +942,11 @@ def diagnose(session: Session, run: Path, model: str | None, step: float, mark: 
 @ANIMATE
 def report(session: Session, run: Path, animate: tuple[str, ...], images: Path) -> None:
     """Write the report of an evaluation anew, and animate its forecasts."""
-    from evaluation.report import leaderboard, write_report
-    from evaluation.runs import load_nulls, load_result
-    from stpp.manifest import essence
+    from evaluation.backtests.runs import load_result
+    from evaluation.nulls.files import load_nulls
+    from evaluation.report.report import leaderboard, write_report
     from stpp.maps import links
+    from stpp.runs.manifest import essence
 
     result, manifest = load_result(run)
     title = f"Forecasts of {Path(manifest['input']['path']).name}"
@@ -999,11 +1002,11 @@ def map_(
     Runs of 'evaluate', 'basins', 'flow' and 'fit' on the same events lay their layers over one another. The page needs
     nothing but a browser: no server, no network. Runs of 'evaluate' and 'basins' bring a map of their own.
     """
-    from stpp.columns import texts_of
+    from stpp.files.outputs import new_file
+    from stpp.ingest.columns import texts_of
     from stpp.maps.atlas_parquet import write_atlas_parquet
     from stpp.maps.compose import compose
-    from stpp.maps.page import write_map
-    from stpp.outputs import new_file
+    from stpp.maps.html import write_map
 
     reading = {"time": time, "coords": coords, "weight": weight}
     if any(reading.values()) and all(path.is_dir() for path in inputs):
@@ -1026,18 +1029,18 @@ def map_(
 
 def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
     """What an input of a map brings."""
-    from stpp.manifest import read_manifest, verb_of
     from stpp.maps.parts import EventsPart, FitPart, FlowPart
+    from stpp.runs.manifest import read_manifest, verb_of
 
     if not path.is_dir():
         return EventsPart(session.read(path, reading))
     kind = verb_of(read_manifest(path, "stpp evaluate, basins, flow or fit … -o RUN"))
     if kind == "evaluate":
-        from evaluation.map_part import EvaluationPart
+        from evaluation.report.map_part import EvaluationPart
 
         return EvaluationPart.of_run(path)
     if kind == "basins":
-        from basins.map_part import BasinsPart
+        from basins.report.map_part import BasinsPart
 
         return BasinsPart.of_run(path)
     if kind in ("flow", "fit"):
@@ -1053,20 +1056,20 @@ def _part(session: Session, path: Path, reading: dict[str, Any]) -> Part:
 @click.option("--grid", type=click.IntRange(1), help="Cells per axis of a fit's forecasts.  [default: 100]")
 def animate(session: Session, run: Path, output: Path, model: str | None, step: float | None, grid: int | None) -> None:
     """Animate a run of 'evaluate', 'fit', 'basins' or 'flow': what was expected of each window, then what came."""
-    from stpp.manifest import read_manifest, verb_of
+    from stpp.runs.manifest import read_manifest, verb_of
 
     how: dict[str, Any] = {"force": session.force, "progress": session.progress("window")}
     kind = verb_of(read_manifest(run, "stpp evaluate, fit, basins or flow … -o RUN"))
     if (step or grid) and kind != "fit":
         raise click.UsageError(f"--step and --grid are for runs of 'stpp fit': {run} has its own")
     if kind == "basins":
-        from basins.animation import animate_basins
+        from basins.report.animation import animate_basins
 
         if model:
             raise click.UsageError(f"{run} is a run of basins and has no forecasts of models: leave --model out")
         written = animate_basins(run, output, **how)
     else:
-        from evaluation.animation import animate_run
+        from evaluation.report.animation import animate_run
 
         written = animate_run(run, output, model=model, step=step or 1.0, cells=grid or 100, **how)
     session.show({"output": str(written), "bytes": written.stat().st_size}, f"animation  {written}")
@@ -1078,8 +1081,8 @@ def reproduce(session: Session, run: Path) -> None:
     """Run a run's command again on the same events, and compare all its files."""
     import tempfile
 
-    from stpp.manifest import read_manifest
-    from stpp.reproduction import compare_runs, run_again
+    from stpp.runs.manifest import read_manifest
+    from stpp.runs.reproduction import compare_runs, run_again
 
     manifest = read_manifest(run, "stpp … -o RUN")
     with tempfile.TemporaryDirectory() as folder:
@@ -1101,8 +1104,8 @@ def scores(session: Session) -> None:
 @verb
 def nulls(session: Session) -> None:
     """List the nulls and the statistics to test against them."""
-    from evaluation.nulls import NULLS, describe_nulls
-    from evaluation.statistics import STATISTICS
+    from evaluation.nulls.statistics import STATISTICS
+    from evaluation.nulls.worlds import NULLS, describe_nulls
 
     lines = "\n".join(f"  {name:20}{line}" for name, line in STATISTICS.items())
     claims = {name: one.claim for name, one in NULLS.items()}

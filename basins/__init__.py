@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from basins.basin import Finder
-from basins.consensus import ConsensusFinder
-from basins.density import DensityFinder
-from basins.lyapunov import LyapunovFinder
-from basins.markov import MarkovFinder
-from basins.regions import RegionsFinder
+from basins.finders.consensus import ConsensusFinder
+from basins.finders.density import DensityFinder
+from basins.finders.lyapunov import LyapunovFinder
+from basins.finders.markov import MarkovFinder
+from basins.finders.regions import RegionsFinder
 from stpp.domain import MAX_GRID_DIMENSIONS
 
 FINDERS: dict[str, type[Finder]] = {

@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 
 from basins.basin import Basin, Finder, Found
-from basins.continuation import coefficients
-from basins.course import Course, Plan, cases, follow_basins, predicted
-from basins.graph import walk
+from basins.excitation import influence_graph, influence_of
+from basins.finders.regions import RegionsFinder
 from basins.measures import measure
-from basins.naming import Name, names
-from basins.regions import RegionsFinder, influence_graph, influence_of
-from basins.significance import judge
 from basins.space import Snapshot
-from basins.tracking import Tracking
+from basins.tracks.continuation import coefficients
+from basins.tracks.course import Course, Plan, cases, follow_basins, predicted
+from basins.tracks.naming import Name, names
+from basins.tracks.significance import judge
+from basins.tracks.tracking import Tracking
+from basins.walks.graph import walk
+from stpp.compute.progress import Progress
 from stpp.events import Events, Window
-from stpp.tuning import Progress
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -40,14 +41,14 @@ class Analysis:
     windows, training : as in :class:`Plan`
     measures : a row per basin and window: window, basin, track, start, end, centre_AXIS, mass, share, posts,
         probability, peak, saddle, and the measures of strength
-    forecasts : a row per basin and window from the end of training on, see :func:`basins.continuation.predict`; those
-        of the last window speak of the time after it
+    forecasts : a row per basin and window from the end of training on, see :func:`basins.tracks.continuation.predict`;
+        those of the last window speak of the time after it
     tuning : hyperparameters tried
     significance : a row per track, see :func:`judge`
     names : track → name
     scores : of the forecasts, by whoever judges them
     score_intervals : a row per score: score, value, low, high; empty if none
-    coefficients : what forecasts of continuation go by, see :func:`basins.continuation.coefficients`
+    coefficients : what forecasts of continuation go by, see :func:`basins.tracks.continuation.coefficients`
     tests : a row per statistic and null: null, statistic, observed, null_mean, null_sd, p_value, B; empty if none
     influence : who excites whom, where the finder says so
     remarks : what a reader should know

@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from basins.basin import Basin
-from basins.graph import Walk
-from basins.lyapunov import estimate, growth_probability
-from basins.markov import conductance, markov_stability, mean_first_passage_time, spectral_gap
-from basins.regions import excitation
+from basins.excitation import excitation
 from basins.space import Snapshot, Space
-from stpp.blas import one_blas_thread
+from basins.walks.chain import conductance, markov_stability, mean_first_passage_time, spectral_gap
+from basins.walks.drift import estimate, growth_probability
+from basins.walks.graph import Walk
+from stpp.compute.blas import one_blas_thread
 from stpp.domain import Grid
 from stpp.partition import Partition
 
@@ -74,7 +74,7 @@ def measure(
     ----------
     snapshot : the window
     basins : found in it
-    walk : the random walk over the cells, :func:`basins.graph.walk` of the snapshot
+    walk : the random walk over the cells, :func:`basins.walks.graph.walk` of the snapshot
     past : earlier windows in the same space, in time order, without this one
     rng : of the simulations
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import Plan, backtest
+from evaluation import Plan
+from evaluation.backtests import backtest
 from stpp import Box, Window
 from stpp.models import MODELS
-from stpp.simulation import simulate_hawkes
+from stpp.simulation.branching import simulate_hawkes
 
 RESULTS = Path(__file__).with_name("results_backtest.csv")
 PROTOTYPE_SECONDS = {"historical-average": 24_967, "drift field": 37_799}

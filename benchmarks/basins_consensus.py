@@ -18,10 +18,10 @@ import numpy as np
 from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-from basins.consensus import ConsensusFinder
+from basins.finders.consensus import ConsensusFinder
 from stpp.domain import Box
 from stpp.events import Window
-from stpp.worlds import simulate_world
+from stpp.simulation.worlds import simulate_world
 
 COLUMNS = ("world", "tool", "n", "basins", "planted", "ari", "seconds", "ratio_to_stpp")
 SMALLEST, NEIGHBOURS = (20, 50, 100, 200, 400), (10, 50)

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from basins.continuation import examples, predict
-from basins.course import Plan, follow_basins, windows_of
-from basins.density import DensityFinder
+from basins.finders.density import DensityFinder
+from basins.tracks.continuation import examples, predict
+from basins.tracks.course import Plan, follow_basins, windows_of
 from evaluation.continuation import intervals, reliability_table
 from stpp.events import Events, Window
-from stpp.worlds import WORLDS, PlantedBasin, simulate_world
+from stpp.simulation.worlds import WORLDS, PlantedBasin, simulate_world
 
 POSTS = 100_000
 FORECASTS = {"model": "", "persistence": "_persist", "base rate": "_base"}

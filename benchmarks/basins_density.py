@@ -28,11 +28,11 @@ from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from basins.basin import Found
-from basins.density import DensityFinder
+from basins.finders.density import DensityFinder
 from basins.space import Snapshot
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
-from stpp.worlds import WORLDS, simulate_world
+from stpp.simulation.worlds import WORLDS, simulate_world
 
 COLUMNS = ("job", "case", "windows", "basins", "planted", "exact_share", "ari", "best_ari", "seconds", "peak_memory_mb")
 RESULTS = Path(__file__).with_name("results_basins_density.csv")

@@ -21,11 +21,11 @@ from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
-from basins.graph import nearest_neighbours, walk
-from basins.markov import MarkovFinder
-from basins.scan import scan_markov_times
+from basins.finders.markov import MarkovFinder
+from basins.walks.graph import nearest_neighbours, walk
+from basins.walks.scan import scan_markov_times
 from stpp.events import Window
-from stpp.worlds import WORLDS, simulate_world
+from stpp.simulation.worlds import WORLDS, simulate_world
 
 COLUMNS = ("job", "data", "n", "tool", "basins", "value", "seconds")
 DAYS = Window(0.0, 59.0)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from basins import make_finder
-from basins.course import Plan, follow_basins, set_up
-from basins.significance import BasinStatistic, judge
+from basins.tracks.course import Plan, follow_basins, set_up
+from basins.tracks.significance import BasinStatistic, judge
 from evaluation.continuation import continuation_scores
-from evaluation.nulls import Context
-from evaluation.significance import significance
+from evaluation.nulls.significance import significance
+from evaluation.nulls.worlds import Context
 from stpp import Box, Events
-from stpp.worlds import simulate_world
+from stpp.simulation.worlds import simulate_world
 
 RESULTS = Path(__file__).with_name("results_basins_pipeline.csv")
 BOX = Box((-6.0, -6.0), (6.0, 6.0))

@@ -15,13 +15,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy import stats
 
-from evaluation.interaction import Knox
-from evaluation.nulls import NULLS, Context
-from evaluation.significance import significance
-from evaluation.statistics import LogLikelihoodGain, Statistic
+from evaluation.nulls.interaction import Knox
+from evaluation.nulls.significance import significance
+from evaluation.nulls.statistics import LogLikelihoodGain, Statistic
+from evaluation.nulls.worlds import NULLS, Context
 from stpp import Box, Events, Window
 from stpp.models import make_models
-from stpp.simulation import simulate_hawkes
+from stpp.simulation.branching import simulate_hawkes
 
 RESULTS = Path(__file__).with_name("results_calibration.csv")
 BOX = Box((0.0, 0.0), (1.0, 1.0))

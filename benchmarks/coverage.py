@@ -11,7 +11,7 @@ import numpy as np
 
 from stpp import Box, Window
 from stpp.models import Hawkes
-from stpp.simulation import simulate_hawkes
+from stpp.simulation.branching import simulate_hawkes
 
 RESULTS = Path(__file__).with_name("results_coverage.csv")
 TRUTH = {

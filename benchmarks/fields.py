@@ -1,4 +1,5 @@
-"""Decayed kernel sums with derivatives: the two engines of stpp.fields, their speed and error, and which one to take.
+"""Decayed kernel sums with derivatives: the two engines of stpp.kernels.fields, their speed and error, and which one to
+take.
 
 ``speed``: simulated Hawkes processes of 10⁵ to 2.2·10⁶ events. ``choice``: uniform events, the bandwidth set so that an
 event has a given number of neighbours; it shows where the pair engine becomes the faster one, and what ``auto`` costs
@@ -21,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from stpp.events import Events
-from stpp.fields import Engine, Sums, decayed_sums
-from stpp.pairs import radius
-from stpp.simulation import simulate_hawkes
+from stpp.kernels.fields import Engine, Sums, decayed_sums
+from stpp.kernels.pairs import radius
+from stpp.simulation.branching import simulate_hawkes
 
 DECAY, BRANCHING = 1.0, 0.6
 SPEED = [(2, 100_000), (1, 100_000), (3, 100_000), (2, 1_000_000), (2, 2_200_000)]  # dimensions, events

@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stpp.blas import one_blas_thread
+from stpp.compute.blas import one_blas_thread
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events
-from stpp.flow import Flow, pooled_pair, snapshots
-from stpp.motion import drift_evidence
+from stpp.flow.flow import Flow, pooled_pair, snapshots
+from stpp.flow.motion import drift_evidence
 
 COLUMNS = ("blob_sd", "tool", "pairs", "epe", "epe_sd", "epe_all", "inside_95", "milliseconds", "time_ratio_to_stpp")
 CELLS, POSTS, NOISE, GROWTH, ZERO_EPE = 100, 20_000, 0.1, 1.5, 1.18

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import Plan, backtest
+from evaluation import Plan
+from evaluation.backtests import backtest
 from stpp import Box, Events, Window
 from stpp.models import MODELS, DecayingKDE, DriftField
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.interaction import close_scales, knox, knox_test, modified_knox
-from stpp.memory import peak_memory_mb, reset_peak_memory
-from stpp.simulation import simulate_hawkes
+from evaluation.nulls.interaction import close_scales, knox, knox_test, modified_knox
+from stpp.compute.memory import peak_memory_mb, reset_peak_memory
+from stpp.simulation.branching import simulate_hawkes
 
 COLUMNS = ("job", "tool", "n", "permutations", "value", "seconds", "peak_memory_mb", "ratio_to_stpp")
 PERMUTATIONS = 99

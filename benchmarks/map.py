@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stpp.worlds import simulate_world
+from stpp.simulation.worlds import simulate_world
 
 RESULTS = Path(__file__).with_name("results_map.csv")
 BOX = "--box=-6,6,-6,6"

@@ -23,13 +23,13 @@ LOOP = 6
 
 def main() -> None:
     """Print the table and write it beside this script."""
-    from evaluation.nulls import NULLS, analysed
-    from evaluation.plan import Plan
-    from evaluation.significance import significance
-    from evaluation.statistics import make_statistic
+    from evaluation.backtests.plan import Plan
+    from evaluation.nulls.significance import significance
+    from evaluation.nulls.statistics import make_statistic
+    from evaluation.nulls.worlds import NULLS, analysed
     from stpp.events import Window
     from stpp.models import make_models
-    from stpp.simulation import simulate_hawkes
+    from stpp.simulation.branching import simulate_hawkes
 
     def case(n: int):
         events, _ = simulate_hawkes(n, seed=1)

@@ -76,7 +76,7 @@ def twitter_dates(when: np.ndarray) -> np.ndarray:
 
 def read_pyarrow(path: Path) -> int:
     """Threaded reader with quoted line breaks."""
-    from stpp.formats import read_table
+    from stpp.ingest.formats import read_table
 
     return read_table(path).table.num_rows
 
@@ -97,16 +97,16 @@ def read_pandas(path: Path) -> int:
 
 def read_ingest(path: Path) -> int:
     """From the file to Events, weights and replies included."""
-    from stpp.readers import ReadOptions, ingest
+    from stpp.ingest.readers import ReadOptions, ingest
 
     return len(ingest([path], ReadOptions(weight="log")).events)
 
 
 ENGINES: dict[str, tuple[str, Callable[[Path], int]]] = {  # name → module imported before the clock starts, function
-    "pyarrow": ("stpp.formats", read_pyarrow),
+    "pyarrow": ("stpp.ingest.formats", read_pyarrow),
     "duckdb": ("duckdb", read_duckdb),
     "pandas": ("pandas", read_pandas),
-    "stpp ingest": ("stpp.readers", read_ingest),
+    "stpp ingest": ("stpp.ingest.readers", read_ingest),
 }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from stpp.domain import Array
 from stpp.events import Events, Window
-from stpp.influence import influence
+from stpp.influence.regions import influence
 from stpp.models.regions import _best_penalty, _fit_rates, pooled_excitation
 
 REGIONS = 8

@@ -25,8 +25,8 @@ from scipy.special import ndtr
 
 from stpp.domain import Box, Grid
 from stpp.events import Events
-from stpp.fields import DecayedField, Engine, decayed_sums
-from stpp.simulation import simulate_hawkes
+from stpp.kernels.fields import DecayedField, Engine, decayed_sums
+from stpp.simulation.branching import simulate_hawkes
 
 Array = NDArray[np.float64]
 Job = dict[str, tuple[str, Callable[[], Array], Array]]  # label → distribution, what to time, exact answer

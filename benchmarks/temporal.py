@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
-from stpp import temporal
 from stpp.events import Window
+from stpp.fitting import temporal
 
 Times = NDArray[np.float64]
 Estimate = tuple[float, float, float]  # background rate, branching ratio, decay

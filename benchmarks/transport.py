@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 from flow import BLOB_SDS, DEVELOPMENT, GRID, HELD_OUT, Scene, scene
 
-from stpp.blas import one_blas_thread
+from stpp.compute.blas import one_blas_thread
+from stpp.compute.memory import peak_memory_mb, reset_peak_memory
 from stpp.domain import Array, Box, Grid
-from stpp.flow import pooled_pair
-from stpp.memory import peak_memory_mb, reset_peak_memory
-from stpp.sinkhorn import sinkhorn, transport_evidence
+from stpp.flow.flow import pooled_pair
+from stpp.flow.sinkhorn import sinkhorn, transport_evidence
 
 COLUMNS = (
     *("job", "tool", "side", "blob_sd", "pairs", "epsilon", "penalty", "iterations", "mass", "epe", "epe_sd"),

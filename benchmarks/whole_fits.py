@@ -24,7 +24,7 @@ def measure(kernel: str, n: int) -> dict[str, float | str]:
     """One fit of ``n`` events, after a small one that compiles everything."""
     from stpp import Box, Window
     from stpp.models import Hawkes
-    from stpp.simulation import simulate_hawkes
+    from stpp.simulation.branching import simulate_hawkes
 
     model = Hawkes(domain=Box((0.0, 0.0), (1.0, 1.0)), kernel=kernel)
     small, _ = simulate_hawkes(30_000, seed=2)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from evaluation import scores
 from stpp.domain import Array
-from stpp.plotting import house_style
+from stpp.reports.plotting import house_style
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "fds.md"

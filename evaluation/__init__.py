@@ -1,9 +1,9 @@
 """Judging forecasts: scores, rolling-origin backtests, comparisons with honest intervals, reports."""
 
-from evaluation.backtest import BacktestResult, backtest
+from evaluation.backtests.backtest import BacktestResult, backtest
+from evaluation.backtests.plan import Plan
 from evaluation.comparison import GainInterval, information_gain_intervals
-from evaluation.plan import Plan
-from evaluation.report import leaderboard, write_report
+from evaluation.report.report import leaderboard, write_report
 from evaluation.scores import SCORES, Score
 
 __all__ = [

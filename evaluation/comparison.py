@@ -42,8 +42,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from evaluation.numbers import p_in_words
 from stpp.domain import Array
+from stpp.reports.words import p_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 import stpp
-from stpp.kernels import TriggeringKernel
+from stpp.kernels.triggering import TriggeringKernel
 from stpp.models import Hawkes
-from stpp.runs import load_run
-from stpp.worlds import truth_path
+from stpp.runs.fits import load_run
+from stpp.simulation.worlds import truth_path
 
 
 def steps(folder: Path, *, planted: bool) -> list[list[str]]:

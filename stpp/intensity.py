@@ -11,7 +11,6 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from stpp.fitting import FitResult
+    from stpp.fitting.results import FitResult
 
 FLOOR = 1e-4
 """Share of every forecast spread evenly over the domain, so that no cell is impossible."""
@@ -114,7 +113,7 @@ class Forecast:
 
     def plot(self, events: Events | None = None, *, axes: Sequence[str] = (), ax: Axes | None = None) -> Axes:
         """Map of the relative density (1-d: a line), with the events that came on top if given."""
-        from stpp.plotting import plot_forecast
+        from stpp.reports.plotting import plot_forecast
 
         return plot_forecast(self, events, axes=axes, ax=ax)
 
@@ -315,47 +314,3 @@ def _described(model: IntensityModel, prefix: str, arrays: dict[str, Array]) -> 
         else:
             values[f.name] = value
     return {"model": model.name, "parameters": values}
-
-
-def _restored(stored: dict[str, Any], prefix: str, arrays: dict[str, Array]) -> IntensityModel:
-    """The model that :func:`_described` put into words and arrays."""
-    from stpp.fitting import FitResult
-    from stpp.models import MODELS
-
-    def part(name: str, k: int, value: Any) -> Any:
-        return _restored(value, f"{prefix}{name}.{k}.", arrays) if isinstance(value, dict) else value
-
-    cls, values = MODELS[stored["model"]], dict(stored["parameters"])
-    values["domain"] = Box.from_flat(values["domain"])
-    if values["result"] is not None:
-        values["result"] = FitResult(**values["result"])
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(part(name, k, v) for k, v in enumerate(value))
-    for name, array in arrays.items():
-        own = name.removeprefix(prefix)
-        if name.startswith(prefix) and "." not in own:
-            values[own] = array
-    return cls(**values)
-
-
-def load_model(directory: Path) -> IntensityModel:
-    """The model that :meth:`IntensityModel.save` wrote.
-
-    Raises
-    ------
-    ValueError
-        if ``model.json`` is missing, corrupt or of an unknown model (the file is named)
-    """
-    path = Path(directory) / "model.json"
-    try:
-        stored = json.loads(path.read_text())
-        arrays: dict[str, Array] = {}
-        if stored["arrays"]:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in stored["arrays"]}
-        return _restored(stored, "", arrays)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename} is missing: give a directory that 'stpp fit -o' wrote") from error
-    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a model that stpp can read ({error!s:.80}): fit it again") from error

@@ -19,10 +19,11 @@ from numpy.polynomial.legendre import leggauss
 
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
-from stpp.intensity import Forecast, IntensityModel, PointForecast, load_model
+from stpp.intensity import Forecast, IntensityModel, PointForecast
 from stpp.models import MODELS
 from stpp.models.flow import FlowModel
-from stpp.simulation import simulate_hawkes
+from stpp.models.stored import load_model
+from stpp.simulation.branching import simulate_hawkes
 
 OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {} for name in MODELS},

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from stpp.columns import in_words
+from stpp.compute.progress import Progress
+from stpp.dates import in_words
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
-from stpp.manifest import Source, ingest_record, sha256
+from stpp.ingest.storage import ingest_record
 from stpp.maps.parts import Part
 from stpp.maps.scene import Canvas, Fields, Scene, Scores
-from stpp.tuning import Progress
+from stpp.runs.manifest import Source, sha256
 
 MOST_WINDOWS = 10_000
 """That a map holds."""

@@ -12,15 +12,15 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stpp.compute.progress import Progress
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Window
-from stpp.flow import Flow
+from stpp.flow.flow import Flow
 from stpp.intensity import Forecast, IntensityModel
-from stpp.manifest import Source, read_again
 from stpp.maps.scene import Arrows, Basins, Canvas, Fields, Scores
 from stpp.models.flow import FlowModel
-from stpp.runs import load_run
-from stpp.tuning import Progress
+from stpp.runs.fits import load_run
+from stpp.runs.manifest import Source, read_again
 
 ARROWS, FEWEST_ARROWS = 24, 8
 """Arrows along an axis, at most; and at least, where there are many windows."""
@@ -109,7 +109,7 @@ class FitPart(Part):
         Raises
         ------
         ValueError
-            as :func:`stpp.runs.load_run`, and if its events are gone or not what they were
+            as :func:`stpp.runs.fits.load_run`, and if its events are gone or not what they were
         """
         fitted = load_run(directory)
         model, source = fitted.model, read_again(fitted.manifest)
@@ -181,9 +181,9 @@ class FlowPart(Part):
         Raises
         ------
         ValueError
-            as :func:`stpp.runs.load_run`, if it holds no flows, or its events are gone or not what they were
+            as :func:`stpp.runs.fits.load_run`, if it holds no flows, or its events are gone or not what they were
         """
-        from stpp.flow_files import read_flows
+        from stpp.flow.files import read_flows
 
         fitted = load_run(directory)
         file = directory / "flow.nc"

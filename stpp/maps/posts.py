@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stpp import columns as cols
 from stpp.domain import Array
 from stpp.events import Events
+from stpp.ingest import columns as cols
 from stpp.maps.scene import Basins, Canvas
 
 STEPS = 2**32 - 1

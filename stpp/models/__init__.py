@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from stpp.compute.progress import Progress
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
@@ -16,7 +17,6 @@ from stpp.models.kde import DecayingKDE, HistoricalAverage
 from stpp.models.poisson import Uniform
 from stpp.models.regions import HawkesRegions
 from stpp.models.transport import TransportFlow
-from stpp.tuning import Progress
 
 MODELS: dict[str, type[IntensityModel]] = {
     model.name: model

@@ -9,11 +9,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from stpp.dates import format_days
 from stpp.domain import Array
 from stpp.events import Events, Window
-from stpp.fields import decayed_totals
-from stpp.fitting import FitResult, Parameter, concave_weights
-from stpp.hawkes_fitting import format_days
+from stpp.fitting.concave import concave_weights
+from stpp.fitting.results import FitResult, Parameter
+from stpp.kernels.fields import decayed_totals
 from stpp.models.rates import NEGLIGIBLE, RegionRates, excitation_ladder, reached
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stpp.domain import Array
-from stpp.flow import Evidence
+from stpp.fitting.search import Between, Space
+from stpp.flow.flow import Evidence
+from stpp.flow.motion import drift_evidence
 from stpp.models.flow import FlowModel
-from stpp.motion import drift_evidence
-from stpp.tuning import Between, Space
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class DriftField(FlowModel):
     smoothing: float = 4.0
 
     def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
-        """Local least squares on the continuity equation, :func:`stpp.motion.drift_evidence`."""
+        """Local least squares on the continuity equation, :func:`stpp.flow.motion.drift_evidence`."""
         return drift_evidence(
             before,
             after,

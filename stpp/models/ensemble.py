@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
-from stpp.fitting import GAP, FitResult, Parameter, concave_weights, issue_times
+from stpp.fitting.concave import GAP, concave_weights
+from stpp.fitting.mixture import issue_times
+from stpp.fitting.results import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
-from stpp.tuning import Progress
 
 SIDES = {1: 100, 2: 100, 3: 20}
 """Dimensions → cells per axis of the grid on which forecasts are compared; above 3 they are evaluated at the events."""
@@ -279,7 +281,7 @@ def stack(density: Array, totals: Array, weight: Array) -> tuple[Array, bool]:
 
     Where members expect equally many events, this is the concave problem of mixing densities. In general
     −ln Σ_m w_m T_im is not concave, but it is convex and so lies above its tangent: with that in its place the problem
-    is concave (:func:`stpp.fitting.concave_weights`), and solving it again and again never lowers the score
+    is concave (:func:`stpp.fitting.concave.concave_weights`), and solving it again and again never lowers the score
     (minorisation, Hunter & Lange 2004, A tutorial on MM algorithms). It starts from the best single member. A member
     that forecasts as one before it gets weight 0.
 

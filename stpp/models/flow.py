@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from stpp.background import RunningMixture
-from stpp.carried import CarriedDensity, RunningCarried
+from stpp.compute.progress import Progress
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Grid
 from stpp.events import Events, Window
-from stpp.fitting import Parameter, spread_of
-from stpp.flow import Evidence, FlowEstimator
+from stpp.fitting.mixture import spread_of
+from stpp.fitting.rehearsal import Rehearsal
+from stpp.fitting.results import Parameter
+from stpp.fitting.search import Space, search
+from stpp.flow.carried import CarriedDensity, RunningCarried
+from stpp.flow.flow import Evidence, FlowEstimator
 from stpp.intensity import AnyForecast, Forecast
+from stpp.kernels.background import RunningMixture
 from stpp.models.flow_search import FRAMES, UNITS, FlowSearch
 from stpp.models.kde import DecayingKDE
-from stpp.rehearsal import Rehearsal
-from stpp.tuning import Progress, Space, search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +42,11 @@ _LEARNED: dict[str, Any] = {"frame": math.nan, "history_window": 0}
 class FlowModel(DecayingKDE):
     """λ(t, x) = ground rate(t) · [(1 − c) · decaying KDE + c · a decaying KDE that moves].
 
-    The moving part is a :class:`stpp.carried.CarriedDensity`: posts of the last ``history_window`` frames are carried
-    along by the flow that their own snapshots show, and spread by diffusion and by what is not known of the velocity.
-    Its parameters are learned by predictive log score on rolling windows inside the training past, and c with them;
-    c is 0, which is the decaying KDE, unless the gain is more than chance gives so many parameters
-    (:meth:`stpp.rehearsal.Rehearsal.shares`).
+    The moving part is a :class:`stpp.flow.carried.CarriedDensity`: posts of the last ``history_window`` frames are
+    carried along by the flow that their own snapshots show, and spread by diffusion and by what is not known of the
+    velocity. Its parameters are learned by predictive log score on rolling windows inside the training past, and c with
+    them; c is 0, which is the decaying KDE, unless the gain is more than chance gives so many parameters
+    (:meth:`stpp.fitting.rehearsal.Rehearsal.shares`).
 
     The intensity looks at the flow every ``horizon`` days, counted from the start of training; a forecast, and a
     simulation, when it is issued, which is the same moment where forecasts follow that clock.
@@ -158,7 +160,7 @@ class FlowModel(DecayingKDE):
 
     def refuse_longer_than(self, days: float) -> None:
         """Raise ValueError if the history window, as far as it is known, is longer than so many days of data."""
-        from stpp.columns import in_words
+        from stpp.dates import in_words
 
         frame = self.frame if self.frame > 0 else FRAMES[0] * self.horizon
         frames = self.history_window or (2 if self.frame > 0 else 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stpp.tuning import Between, Space, nearest
+from stpp.fitting.search import Between, Space, nearest
 
 FRAMES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Lengths of a frame that are tried, in forecast horizons."""

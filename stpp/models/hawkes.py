@@ -13,7 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stpp.background import (
+from stpp.compute.blas import one_blas_thread
+from stpp.domain import Array, Grid
+from stpp.events import Events, Window
+from stpp.fitting.hawkes import fit_dictionary, fit_exponential
+from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.kernels.background import (
     HATS,
     KernelMixture,
     RunningMixture,
@@ -23,15 +28,10 @@ from stpp.background import (
     decayed_intervals,
     interval_edges,
 )
-from stpp.blas import one_blas_thread
-from stpp.domain import Array, Grid
-from stpp.events import Events, Window
-from stpp.fields import DecayedField, decayed_sums, decayed_totals, in_threads
-from stpp.hawkes_fitting import fit_dictionary, fit_exponential
-from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
-from stpp.kernels import TriggeringKernel, log_mark, mark_of
-from stpp.renewal import Blur, Excitation, expected_counts
-from stpp.simulation import BranchingSample, Productivity, simulate_branching
+from stpp.kernels.fields import DecayedField, decayed_sums, decayed_totals, in_threads
+from stpp.kernels.renewal import Blur, Excitation, expected_counts
+from stpp.kernels.triggering import TriggeringKernel, log_mark, mark_of
+from stpp.simulation.branching import BranchingSample, Productivity, simulate_branching
 
 KERNELS = ("dictionary", "exponential")
 
@@ -228,7 +228,7 @@ class Hawkes(IntensityModel):
     def rolling_forecasts(
         self, events: Events, windows: Sequence[Window], grid: Grid | None, *, first: int = 0
     ) -> Iterator[AnyForecast]:
-        """One pass over the events: the fields are carried from window to window; see :mod:`stpp.renewal`."""
+        """One pass over the events: the fields are carried from window to window; see :mod:`stpp.kernels.renewal`."""
         if grid is None:
             for window in windows[first:]:
                 yield self._point_forecast(window, events.before(window.start))
@@ -307,7 +307,8 @@ class Hawkes(IntensityModel):
     ) -> tuple[Events, NDArray[np.int64]]:
         """All posts in the window that descend from ``parents``, before it; and from which row of them each does.
 
-        λ is linear in past posts but for the density f, which stays that of ``history``: see :mod:`stpp.whatif`.
+        λ is linear in past posts but for the density f, which stays that of ``history``: see
+        :mod:`stpp.planning.whatif`.
         """
         none = np.zeros(0), np.zeros((0, self.domain.d))
         sample, _ = self._branching(window, none, parents, history.before(window.start), rng)

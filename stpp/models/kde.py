@@ -11,12 +11,13 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from stpp.background import GroundRate, KernelMixture, RunningMixture, between_events
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
-from stpp.fields import decayed_totals
-from stpp.fitting import FitResult, Parameter, bandwidth_ladder, fit_mixture, memory_ladder
+from stpp.fitting.mixture import bandwidth_ladder, fit_mixture, memory_ladder
+from stpp.fitting.results import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.kernels.background import GroundRate, KernelMixture, RunningMixture, between_events
+from stpp.kernels.fields import decayed_totals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +31,7 @@ class HistoricalAverage(IntensityModel):
     ----------
     horizon : days ahead that the shares are learned for
     bandwidths, decays, shares : (C,) the mixture, set by the fit
-    rate, rate_share, rate_decay : the ground rate, see :class:`stpp.background.GroundRate`
+    rate, rate_share, rate_decay : the ground rate, see :class:`stpp.kernels.background.GroundRate`
     """
 
     name: ClassVar[str] = "historical-average"

@@ -8,11 +8,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from stpp.background import interval_edges
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
-from stpp.fitting import FitResult, Parameter
+from stpp.fitting.results import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.kernels.background import interval_edges
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from stpp.background import KernelMixture, RunningMixture, between_events, decayed_intervals, interval_edges
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
-from stpp.fields import decayed_totals
-from stpp.fitting import bandwidth_ladder, fit_mixture, half_life_ladder
+from stpp.fitting.mixture import bandwidth_ladder, fit_mixture, half_life_ladder
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.kernels.background import KernelMixture, RunningMixture, between_events, decayed_intervals, interval_edges
+from stpp.kernels.fields import decayed_totals
 from stpp.partition import Partition
-from stpp.simulation import MAX_EVENTS, Places
+from stpp.simulation.branching import MAX_EVENTS, Places
 
 SPILL_DRAWS = 4096
 """Places drawn per region to see in which regions its posts fall."""
@@ -310,7 +310,7 @@ class RegionRates(IntensityModel):
     ) -> tuple[Events, NDArray[np.int64]]:
         """All posts in the window that descend from ``parents``, before it; and from which row of them each does.
 
-        λ is linear in past posts, so this is exactly what they add to a simulation: see :mod:`stpp.whatif`.
+        λ is linear in past posts, so this is exactly what they add to a simulation: see :mod:`stpp.planning.whatif`.
         """
         samplers = self._samplers(history.before(window.start), window.start)
         t, x, root = self._descendants(window, parents.before(window.start), samplers, rng)

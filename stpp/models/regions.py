@@ -8,11 +8,12 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from stpp.blas import one_blas_thread
+from stpp.compute.blas import one_blas_thread
 from stpp.domain import Array
 from stpp.events import Events, Window
-from stpp.fields import decayed_totals
-from stpp.fitting import FitResult, Parameter, concave_weights
+from stpp.fitting.concave import concave_weights
+from stpp.fitting.results import FitResult, Parameter
+from stpp.kernels.fields import decayed_totals
 from stpp.models.rates import NEGLIGIBLE, RegionRates, excitation_ladder, reached
 
 KERNELS = 3
@@ -36,7 +37,7 @@ class HawkesRegions(RegionRates):
     regions excite which is chosen by an L1 penalty on cross-excitation with data-driven weights [2]_, its strength by
     the likelihood of the last third of the window's posts; what is chosen is then fitted without penalty, so that
     rates are not biased. Regions of fewer than ``LEAST_POSTS`` posts take the excitation that all regions share. For
-    inhibition, which a rate ≥ 0 cannot add up, see :func:`stpp.influence.influence`.
+    inhibition, which a rate ≥ 0 cannot add up, see :func:`stpp.influence.regions.influence`.
 
     See :class:`stpp.models.rates.RegionRates` for the fields.
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stpp.domain import Array
-from stpp.flow import Evidence
+from stpp.fitting.search import Between, Space
+from stpp.flow.flow import Evidence
+from stpp.flow.sinkhorn import transport_evidence
 from stpp.models.flow import FlowModel
-from stpp.sinkhorn import transport_evidence
-from stpp.tuning import Between, Space
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class TransportFlow(FlowModel):
     unbalance: float = 100.0
 
     def pair(self, before: Array, after: Array, dispersion: float) -> Evidence:
-        """Displacement and growth of the transport plan, :func:`stpp.sinkhorn.transport_evidence`."""
+        """Displacement and growth of the transport plan, :func:`stpp.flow.sinkhorn.transport_evidence`."""
         return transport_evidence(
             before,
             after,

@@ -13,7 +13,7 @@ const Palette = (() => {
       dark: ["#4a6bb0", "#7484a0", "#9c9a8e", "#c9b962", "#fee838"],
     },
   };
-  /* Of Okabe & Ito (2008) and of Paul Tol's muted scheme, in the order of basins/colours.py. */
+  /* Of Okabe & Ito (2008) and of Paul Tol's muted scheme, in the order of basins/report/colours.py. */
   const CATEGORIES = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
     "#332288", "#882255", "#999933", "#117733", "#cc6677", "#aa4499", "#44aa99",

@@ -1,0 +1,1 @@
+"""What noise alone would give: persistence, prominence and conductance of maps without structure."""

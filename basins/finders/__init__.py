@@ -1,0 +1,1 @@
+"""The finders of basins, one a file."""

@@ -1,0 +1,75 @@
+"""A finder as an intensity: basins found in the training posts, and rates over them, for the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from basins import make_finder
+from basins.finders.consensus import ConsensusFinder
+from stpp.domain import Box
+from stpp.events import Events, Window
+from stpp.models.basins import BasinRates
+
+PREFIX = "basins:"
+"""What the names of finders as models begin with."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundRates(BasinRates):
+    """Rates over basins that a finder finds in the very posts that the model is fitted to.
+
+    Once fitted it is a plain :class:`BasinRates`, so that a saved model needs no finder.
+
+    Parameters
+    ----------
+    method : name of the finder
+    """
+
+    method: str = "density"
+
+    def fit(self, events: Events, window: Window) -> Self:
+        """Find the basins of the training window, and fit rates over them by maximum likelihood.
+
+        Where there is no basin, the whole domain is one region.
+
+        Raises
+        ------
+        ValueError
+            if there are too few events in the window, or the finder does not work in their dimensions
+        """
+        rng = np.random.default_rng(self.seed)
+        past = events.before(window.end)
+        self.training_events(past, window)
+        finder = make_finder(self.method, self.domain.d)
+        if not isinstance(finder, ConsensusFinder):  # whose basins are made of its replicates
+            finder = replace(finder, replicates=0)  # probabilities of existence are not needed
+        finder = finder.fit(past, [window], self.domain, rng)
+        cells = finder.fixed.partition
+        found = finder.find(finder.fixed.see(past, window), rng).basins
+        membership = np.array([basin.membership for basin in found]) if found else np.ones((1, len(cells)))
+        known: dict[str, Any] = {"membership": membership, "horizon": self.horizon, "seed": self.seed}
+        if cells.grid is not None:
+            known["cell_shape"] = cells.grid.shape
+        else:
+            known["cell_centres"] = cells.centres
+        return BasinRates(domain=self.domain, floor=self.floor, **known).fit(events, window)  # type: ignore[return-value]
+
+
+def finder_models(names: Iterable[str], domain: Box, horizon: float, seed: int) -> dict[str, FoundRates]:
+    """Unfitted models for those names that are ``basins:METHOD``.
+
+    Raises
+    ------
+    ValueError
+        if there is no such finder
+    """
+    models = {}
+    for name in (name for name in names if name.startswith(PREFIX)):
+        method = name.removeprefix(PREFIX)
+        make_finder(method, domain.d)
+        models[name] = FoundRates(domain=domain, horizon=horizon, seed=seed, method=method)
+    return models

@@ -1,0 +1,1 @@
+"""What basin runs write: reports, pictures, tables, films and layers of the map."""

@@ -1,0 +1,1 @@
+"""Rolling-origin backtests: planned, run, scored, kept, and read back."""

@@ -1,0 +1,1 @@
+"""Null worlds, the statistics held against them, and what they say together."""

@@ -1,0 +1,1 @@
+"""What evaluations write: reports, pictures, films and layers of the map."""

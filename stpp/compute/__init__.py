@@ -1,0 +1,1 @@
+"""The machine: BLAS threads, memory, progress."""

@@ -1,0 +1,40 @@
+"""Dates and durations, read and in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+
+def day_of(when: str | float, epoch: str) -> float:
+    """A date given by a user, as days since ``epoch``: ISO (UTC unless it says otherwise) or a number of days.
+
+    Raises
+    ------
+    ValueError
+        if it is neither
+    """
+    if isinstance(when, int | float) or re.fullmatch(r"[-+]?\d+(\.\d*)?", when):
+        return float(when)
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        raise ValueError(f"'{when}' is not a date: write 2016-03-01, 2016-03-01T12:00 or a number of days") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime.fromisoformat(epoch)) / timedelta(days=1)
+
+
+def in_words(days: float) -> str:
+    """A length of time for people: 7 days, 6 hours, 1 minute."""
+    number, unit = (days, "day") if days >= 1 else (24 * days, "hour")
+    if number < 1:
+        number, unit = 60 * number, "minute"
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
+
+
+def format_days(days: float) -> str:
+    """A duration in the unit that reads best: ``3.2 d``, ``5 h``, ``12 min``, ``8 s``."""
+    for unit, length in (("d", 1.0), ("h", 1 / 24), ("min", 1 / 1440)):
+        if days >= length:
+            return f"{days / length:.3g} {unit}"
+    return f"{days * 86400:.3g} s"

@@ -1,0 +1,1 @@
+"""Files: written under a temporary name and renamed; values that JSON takes."""

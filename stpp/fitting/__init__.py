@@ -1,0 +1,1 @@
+"""Fits: concave mixtures, the Hawkes fit, rehearsals, searches, temporal Hawkes processes."""

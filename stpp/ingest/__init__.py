@@ -1,0 +1,1 @@
+"""Files of posts to events, every row accounted for."""

@@ -1,0 +1,1 @@
+"""Sums of kernels over events: triggering kernels, fields, pairs, background, renewal."""

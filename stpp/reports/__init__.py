@@ -1,0 +1,1 @@
+"""How things are told: plots, films, pages, numbers in words."""

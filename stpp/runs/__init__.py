@@ -1,0 +1,1 @@
+"""Run directories: manifests, fits, flows, forecasts, and running them again."""

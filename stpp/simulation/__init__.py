@@ -1,0 +1,1 @@
+"""Events of known truth: branching processes, planted worlds, thinning."""
