@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from basins import make_finder
+from basins.finders import FINDERS, make_finder
 from basins.finders.consensus import ConsensusFinder
-from stpp.domain import Box
+from stpp.compute.progress import Progress
 from stpp.events import Events, Window
 from stpp.models.basins import BasinRates
-
-PREFIX = "basins:"
-"""What the names of finders as models begin with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +27,7 @@ class FoundRates(BasinRates):
 
     method: str = "density"
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Find the basins of the training window, and fit rates over them by maximum likelihood.
 
         Where there is no basin, the whole domain is one region.
@@ -56,20 +52,21 @@ class FoundRates(BasinRates):
             known["cell_shape"] = cells.grid.shape
         else:
             known["cell_centres"] = cells.centres
-        return BasinRates(domain=self.domain, floor=self.floor, **known).fit(events, window)  # type: ignore[return-value]
+        return BasinRates(domain=self.domain, floor=self.floor, **known).fit(events, window, progress=progress)  # type: ignore[return-value]
 
 
-def finder_models(names: Iterable[str], domain: Box, horizon: float, seed: int) -> dict[str, FoundRates]:
-    """Unfitted models for those names that are ``basins:METHOD``.
+def finder_model(method: str) -> type[FoundRates]:
+    """The model of a finder, for :data:`stpp.models.MODELS`: its class, with the finder's name filled in.
 
     Raises
     ------
     ValueError
         if there is no such finder
     """
-    models = {}
-    for name in (name for name in names if name.startswith(PREFIX)):
-        method = name.removeprefix(PREFIX)
-        make_finder(method, domain.d)
-        models[name] = FoundRates(domain=domain, horizon=horizon, seed=seed, method=method)
-    return models
+    FINDERS.check(method)
+    made = type(
+        f"Found{method.title().replace('-', '')}",
+        (FoundRates,),
+        {"__annotations__": {"method": "str"}, "method": method},
+    )
+    return dataclass(frozen=True, kw_only=True, eq=False)(made)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation import Plan
-from evaluation.backtests import backtest
+from evaluation.backtests.backtest import backtest
 from stpp import Box, Window
 from stpp.models import MODELS
 from stpp.simulation.branching import simulate_hawkes

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from basins import make_finder
+from basins.finders import make_finder
 from basins.tracks.course import Plan, follow_basins, set_up
 from basins.tracks.significance import BasinStatistic, judge
 from evaluation.continuation import continuation_scores

@@ -15,10 +15,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy import stats
 
+from evaluation.nulls import NULLS
 from evaluation.nulls.interaction import Knox
 from evaluation.nulls.significance import significance
 from evaluation.nulls.statistics import LogLikelihoodGain, Statistic
-from evaluation.nulls.worlds import NULLS, Context
+from evaluation.nulls.worlds import Context
 from stpp import Box, Events, Window
 from stpp.models import make_models
 from stpp.simulation.branching import simulate_hawkes

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evaluation import Plan
-from evaluation.backtests import backtest
+from evaluation.backtests.backtest import backtest
 from stpp import Box, Events, Window
 from stpp.models import MODELS, DecayingKDE, DriftField
 

@@ -24,9 +24,10 @@ LOOP = 6
 def main() -> None:
     """Print the table and write it beside this script."""
     from evaluation.backtests.plan import Plan
+    from evaluation.nulls import NULLS
     from evaluation.nulls.significance import significance
     from evaluation.nulls.statistics import make_statistic
-    from evaluation.nulls.worlds import NULLS, analysed
+    from evaluation.nulls.worlds import analysed
     from stpp.events import Window
     from stpp.models import make_models
     from stpp.simulation.branching import simulate_hawkes

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import click
 
+from basins.finders import FINDERS
 from cli import main
+from stpp.models import MODELS
+from stpp.options import options_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "cli.md"
@@ -35,11 +38,30 @@ finished in `.RUN.partial`, and the same command goes on from there. What exists
 """
 
 
+CHOICES = """## Options of models and finders
+
+Flags of `fit`, `evaluate`, `null`, `flow` and `basins` once the model or finder is named, and `--set NAME=VALUE`;
+`stpp fit MODEL --help` lists those of one model.
+
+| option | of | |
+|---|---|---|"""
+
+
 def cli_page() -> str:
     """The page of commands as it should be."""
     root = click.Context(main, info_name="stpp", **main.context_settings, terminal_width=WIDTH)
     contexts = [root, *(click.Context(command, parent=root, info_name=name) for name, command in main.commands.items())]
-    return "\n".join([OPENING, *(f"## {c.command_path}\n\n```text\n{c.get_help()}\n```\n" for c in contexts)])
+    verbs = (f"## {c.command_path}\n\n```text\n{c.get_help()}\n```\n" for c in contexts)
+    return "\n".join([OPENING, *verbs, CHOICES, *option_rows()])
+
+
+def option_rows() -> list[str]:
+    """A table row per option of a model or finder, whoever shares it."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for name, cls in [*MODELS.items(), *((f"basins --method {name}", finder) for name, finder in FINDERS.items())]:
+        for one in options_of(cls).values():
+            rows.setdefault((one.flag, f"{one.help}{one.told_default}"), []).append(name)
+    return [f"| `{flag}` | {', '.join(names)} | {told} |" for (flag, told), names in rows.items()] + [""]
 
 
 def measured(name: str, **wanted: str) -> list[dict[str, str]]:

@@ -1,19 +1,8 @@
-"""Judging forecasts: scores, rolling-origin backtests, comparisons with honest intervals, reports."""
+"""Judging forecasts: scores, rolling-origin backtests, comparisons with honest intervals, null worlds, reports.
 
-from evaluation.backtests.backtest import BacktestResult, backtest
-from evaluation.backtests.plan import Plan
-from evaluation.comparison import GainInterval, information_gain_intervals
-from evaluation.report.report import leaderboard, write_report
-from evaluation.scores import SCORES, Score
+The names below are imported when they are first used.
+"""
 
-__all__ = [
-    "SCORES",
-    "BacktestResult",
-    "GainInterval",
-    "Plan",
-    "Score",
-    "backtest",
-    "information_gain_intervals",
-    "leaderboard",
-    "write_report",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,9 +1,10 @@
-"""Discourse as a spatio-temporal marked point process: events and intensity models."""
+"""Discourse as a spatio-temporal marked point process: events, intensity models, their runs and maps.
 
-from stpp.domain import Box, Grid
-from stpp.events import Events, Window
-from stpp.intensity import Forecast, IntensityModel
+The names below are imported when they are first used.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = ["Box", "Events", "Forecast", "Grid", "IntensityModel", "Window", "__version__"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

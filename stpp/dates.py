@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+
+DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
+"""Unit of a duration → its days."""
 
 
 def day_of(when: str | float, epoch: str) -> float:
@@ -22,6 +26,21 @@ def day_of(when: str | float, epoch: str) -> float:
         raise ValueError(f"'{when}' is not a date: write 2016-03-01, 2016-03-01T12:00 or a number of days") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - datetime.fromisoformat(epoch)) / timedelta(days=1)
+
+
+def duration(length: str | float) -> float:
+    """Days in a duration: a word such as 30m, 6h, 1d or 2w, or a number of days.
+
+    Raises
+    ------
+    ValueError
+        if it is none, or not longer than 0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", length) if isinstance(length, str) else None
+    days = float(match[1]) * DAYS[match[2]] if match else math.nan if isinstance(length, str) else float(length)
+    if not (math.isfinite(days) and days > 0):
+        raise ValueError(f"'{length}' is not a duration longer than 0, such as 30m, 6h, 1d or 2w")
+    return days
 
 
 def in_words(days: float) -> str:

@@ -131,6 +131,17 @@ class Box:
         return [v for pair in zip(self.low, self.high, strict=True) for v in pair]
 
 
+def as_box(box: Box | Sequence[float] | None) -> Box | None:
+    """A box given as such, or as lo, hi for each axis; None stays None.
+
+    Raises
+    ------
+    ValueError
+        as :meth:`Box.from_flat`
+    """
+    return box if box is None or isinstance(box, Box) else Box.from_flat(box)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Equal cells over a box; arrays on it have shape ``shape`` with axis k = coordinate k.

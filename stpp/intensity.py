@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+    from stpp.compute.progress import Progress
     from stpp.fitting.results import FitResult
 
 FLOOR = 1e-4
@@ -189,14 +190,28 @@ class IntensityModel(ABC):
 
     name: ClassVar[str]
     summary_line: ClassVar[str]
+    excites: ClassVar[bool] = False
+    """Whether posts beget posts, one by one, so that each has a probable parent."""
 
     domain: Box
     floor: float = FLOOR
     result: FitResult | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def members_of(cls, options: Mapping[str, object]) -> tuple[str, ...]:
+        """Names of the models that it combines, for :func:`stpp.models.make_models` to make; most combine none."""
+        return ()
+
     @abstractmethod
-    def fit(self, events: Events, window: Window) -> Self:
-        """A fitted copy; uses events before ``window.end`` only, and those before ``window.start`` as history."""
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
+        """A fitted copy; uses events before ``window.end`` only, and those before ``window.start`` as history.
+
+        Parameters
+        ----------
+        events : of all time
+        window : that the model is trained on
+        progress : told (stage, done, in all) as the work goes on
+        """
 
     @abstractmethod
     def intensity(self, t: Array, x: Array, history: Events) -> Array:

@@ -20,7 +20,7 @@ from numpy.polynomial.legendre import leggauss
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast, IntensityModel, PointForecast
-from stpp.models import MODELS
+from stpp.models import MODELS, make_models
 from stpp.models.flow import FlowModel
 from stpp.models.stored import load_model
 from stpp.simulation.branching import simulate_hawkes
@@ -71,7 +71,8 @@ def unit(d: int) -> Box:
 
 
 def blank(label: str, d: int) -> IntensityModel:
-    return MODELS[label.split(",")[0]](domain=unit(d), **OPTIONS[label])
+    name = label.split(",")[0]
+    return make_models([name], unit(d), options=OPTIONS[label])[name]
 
 
 def fit(model: IntensityModel, events: Events, window: Window) -> IntensityModel:

@@ -12,8 +12,10 @@ import click
 import matplotlib as mpl
 import pytest
 
+from basins.finders import FINDERS
 from cli import main
 from stpp.models import MODELS
+from stpp.options import options_of
 
 mpl.use("Agg")
 
@@ -70,6 +72,7 @@ def test_every_command_in_the_pages_is_one():
         verb, *words = shlex.split(line, comments=True)
         assert verb in main.commands, line
         known = {flag for parameter in main.commands[verb].params for flag in parameter.opts}
+        known |= {one.flag for cls in (*MODELS.values(), *FINDERS.values()) for one in options_of(cls).values()}
         assert {word for word in words if re.match(r"--?[a-z]", word)} <= known, line
 
 

@@ -30,6 +30,7 @@ from basins.walks.graph import Walk, flow_walk, walk
 from basins.walks.scan import Labels, scan_markov_times
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box
 from stpp.events import Events, Window
+from stpp.options import option
 from stpp.partition import Partition
 
 POSTS_PER_CELL, FEWEST_CELLS = 10, 50
@@ -64,12 +65,14 @@ class MarkovFinder(Finder):
     name: ClassVar[str] = "markov"
     summary_line: ClassVar[str] = "regions that a walk among neighbouring posts seldom leaves; any number of dimensions"
 
-    transitions: Literal["graph", "flow"] = "graph"
+    transitions: Literal["graph", "flow"] = option(
+        "graph", "walk among posts, or along flow", choices=("graph", "flow")
+    )
     neighbours: int = 15
     landmarks: int = 1_000
     times: int = 20
     seeds: int = 4
-    basins: int | None = None
+    basins: int | None = option(None, "so many, if the data support them", least=1, metavar="K")
     volume: Array | None = None
     least: float | None = None
 

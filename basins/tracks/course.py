@@ -16,7 +16,7 @@ from basins.tracks.continuation import Predictions, examples, predict
 from basins.tracks.tracking import Tracking, follow
 from stpp.compute.progress import Progress
 from stpp.dates import day_of
-from stpp.domain import Array, Box
+from stpp.domain import Array, Box, as_box
 from stpp.events import Events, Window
 from stpp.partition import Partition
 
@@ -95,10 +95,10 @@ def set_up(
     finder: Finder,
     *,
     window: float,
-    start: str | None = None,
-    end: str | None = None,
-    test_start: str | None = None,
-    box: Box | None = None,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    test_start: str | float | None = None,
+    box: Box | Sequence[float] | None = None,
     half_life: float | None = None,
     link: str = "hungarian",
     seed: int = 0,
@@ -122,15 +122,17 @@ def set_up(
     """
     if not len(events):
         raise ValueError("no events, so no basins: ingest some")
-    first = day_of(start, events.epoch) if start else events.span.start
-    span = Window(first, day_of(end, events.epoch) if end else events.span.end)
-    windows, training = windows_of(span, window, day_of(test_start, events.epoch) if test_start else None)
-    if box is None:
+    first = events.span.start if start is None else day_of(start, events.epoch)
+    span = Window(first, events.span.end if end is None else day_of(end, events.epoch))
+    split = None if test_start is None else day_of(test_start, events.epoch)
+    windows, training = windows_of(span, window, split)
+    domain = as_box(box)
+    if domain is None:
         seen = events.between(Window(windows[0].start, windows[training - 1].end))
         if not len(seen):
             raise ValueError("no events in the training windows to take the domain from: move the dates")
-        box = Box.around(seen.x)
-    return Plan(replace(finder, windows=len(windows)), windows, training, box, half_life, link, seed)
+        domain = Box.around(seen.x)
+    return Plan(replace(finder, windows=len(windows)), windows, training, domain, half_life, link, seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,6 @@ from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.files.jsonable import jsonable
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
-from stpp.models import fit_model
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,7 @@ def _forecasts(
         training_events(events, past)
         fitted = store.fit(name, first) if store else None
         if fitted is None:
-            fitted = fit_model(model, plan.known(events, start), past, progress)
+            fitted = model.fit(plan.known(events, start), past, progress=progress)
             if store:
                 store.keep_fit(name, first, fitted)
         fits[name] = fitted

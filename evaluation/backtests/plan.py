@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from stpp.dates import day_of
-from stpp.domain import Box
+from stpp.dates import day_of, duration
+from stpp.domain import Box, as_box
 from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
-from stpp.models import make_models
+from stpp.models import MODELS, make_models
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,19 @@ def set_up(
     events: Events,
     models: Iterable[str],
     *,
-    train_start: str | None,
-    test_start: str | None,
-    test_end: str | None,
-    box: Box | None,
-    reference: str,
+    train_start: str | float | None = None,
+    test_start: str | float | None = None,
+    test_end: str | float | None = None,
+    step: str | float = "1d",
+    horizon: str | float | None = None,
+    history: str | float | None = None,
+    grid: int = 100,
+    box: Box | Sequence[float] | None = None,
+    zoom: Box | Sequence[float] | None = None,
+    refit: int | None = None,
+    reference: str = "historical-average",
     seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    **settings: Any,
+    options: Mapping[str, object] | None = None,
 ) -> tuple[Plan, dict[str, IntensityModel]]:
     """A plan from dates, and unfitted models for it, the reference first.
 
@@ -139,21 +143,32 @@ def set_up(
     events : all of them
     models : names
     train_start, test_start, test_end : dates; by default the first event, two thirds of the way to the last, and that
+    step, horizon, history : as in :class:`Plan`: days, or words such as ``6h``
+    grid, zoom, refit, reference : as in :class:`Plan`
     box : the domain; by default around the training events
-    reference : name of the model that information gain is measured against
     seed, options : of the models, see :func:`stpp.models.make_models`
-    settings : other fields of :class:`Plan`
 
     Raises
     ------
     ValueError
         as :class:`Plan`, :func:`stpp.models.make_models` and :func:`stpp.dates.day_of`
     """
-    span = events.span
-    first = day_of(train_start, events.epoch) if train_start else span.start
-    end = day_of(test_end, events.epoch) if test_end else span.end
-    split = day_of(test_start, events.epoch) if test_start else first + (end - first) * 2 / 3
-    plan = Plan(first, Window(split, end), reference=reference, **settings)
     names = dict.fromkeys((reference, *models))
-    domain, ahead = box or plan.domain(events), plan.horizon or plan.step
-    return plan, make_models(names, domain, ahead, seed, **(options or {}))
+    MODELS.check(*names)
+    span = events.span
+    first = span.start if train_start is None else day_of(train_start, events.epoch)
+    end = span.end if test_end is None else day_of(test_end, events.epoch)
+    split = first + (end - first) * 2 / 3 if test_start is None else day_of(test_start, events.epoch)
+    plan = Plan(
+        first,
+        Window(split, end),
+        duration(step),
+        horizon=None if horizon is None else duration(horizon),
+        history=None if history is None else duration(history),
+        grid=grid,
+        zoom=as_box(zoom),
+        refit=refit,
+        reference=reference,
+    )
+    ahead = plan.horizon or plan.step
+    return plan, make_models(names, as_box(box) or plan.domain(events), ahead, seed, options)

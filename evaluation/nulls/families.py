@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evaluation.comparison import LEVEL
-from evaluation.nulls.worlds import NULLS, NullResult
+from evaluation.nulls import NULLS
+from evaluation.nulls.worlds import NullResult
 
 if TYPE_CHECKING:
     import pandas as pd

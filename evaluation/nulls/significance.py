@@ -20,8 +20,9 @@ from pathlib import Path
 import numba
 import numpy as np
 
+from evaluation.nulls import NULLS, chosen_nulls
 from evaluation.nulls.statistics import Statistic
-from evaluation.nulls.worlds import NULLS, Context, NullResult, World, check_nulls
+from evaluation.nulls.worlds import Context, NullResult, World
 from stpp.compute.blas import one_blas_thread
 from stpp.compute.progress import Progress
 from stpp.events import Events
@@ -43,7 +44,7 @@ def check_request(nulls: Sequence[str], B: int, backend: str, scheduler: str | N
     ValueError
         if a null or backend is unknown, B is too small, or a scheduler is missing or not wanted
     """
-    check_nulls(nulls)
+    chosen_nulls(nulls)
     if B < FEWEST:
         raise ValueError(f"{B} null worlds allow no p of 0.05 or below: take -B {FEWEST} or more")
     if backend not in BACKENDS:

@@ -7,7 +7,7 @@ that one thing is worth. Which null is rejected matters more than that one is: a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.backtests.plan import Plan
+from evaluation.nulls import NULLS
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
 
@@ -250,50 +251,48 @@ def expected_counts(t: Array, span: Window) -> tuple[Array, Array]:
     return edges, rate * width * (len(t) / float(rate @ width))
 
 
-NULLS: dict[str, Null] = {
-    null.name: null
-    for null in (
-        Null(
-            "time-shuffle",
-            "any link between when and where: times are dealt out anew over places and marks",
-            "how many events fall when, and what falls where",
-            "place and time are linked, be it by slow drift, by one author's bursts or by self-excitation",
-            _time_shuffle,
-        ),
-        Null(
-            "within-author",
-            "the order of each author's own posts: times are dealt out anew among the posts of one author "
-            "(where there is one author or none: among those of one cell of a 10 × 10 map)",
-            "when and where each author posts, hence what follows from who is active when",
-            "place and time are linked beyond who posts what, and who is active when",
-            _within_author,
-        ),
-        Null(
-            "rotate",
-            "the timing of authors against each other, the common trend and rhythm included: each author's times are "
-            "shifted around the span by an offset of their own (where there is one author or none: each place's, on a "
-            "10 × 10 map)",
-            "each author's own bursts and drift (or each place's own)",
-            "authors (or places) move together: more is there than each one's own sequence of posts",
-            _rotate,
-        ),
-        Null(
-            "within-window",
-            "the order of events inside each forecast window: times are dealt out anew within it",
-            "everything from window to window: drift, growth, bursts longer than a window",
-            "the order of events within one window matters: something acts faster than a window is long",
-            _within_window,
-        ),
-        Null(
-            "background",
-            "self-excitation and drift: a Poisson process, all times drawn anew from a fitted rate",
-            "the rate (smooth trend × day of the week × hour of the day), and what falls where",
-            "events excite each other or places drift: fixed places under a common smooth rate do not explain it",
-            _background,
-        ),
-    )
-}
-"""The nulls: name → null."""
+TIME_SHUFFLE = Null(
+    "time-shuffle",
+    "any link between when and where: times are dealt out anew over places and marks",
+    "how many events fall when, and what falls where",
+    "place and time are linked, be it by slow drift, by one author's bursts or by self-excitation",
+    _time_shuffle,
+)
+
+WITHIN_AUTHOR = Null(
+    "within-author",
+    "the order of each author's own posts: times are dealt out anew among the posts of one author "
+    "(where there is one author or none: among those of one cell of a 10 × 10 map)",
+    "when and where each author posts, hence what follows from who is active when",
+    "place and time are linked beyond who posts what, and who is active when",
+    _within_author,
+)
+
+ROTATE = Null(
+    "rotate",
+    "the timing of authors against each other, the common trend and rhythm included: each author's times are "
+    "shifted around the span by an offset of their own (where there is one author or none: each place's, on a "
+    "10 × 10 map)",
+    "each author's own bursts and drift (or each place's own)",
+    "authors (or places) move together: more is there than each one's own sequence of posts",
+    _rotate,
+)
+
+WITHIN_WINDOW = Null(
+    "within-window",
+    "the order of events inside each forecast window: times are dealt out anew within it",
+    "everything from window to window: drift, growth, bursts longer than a window",
+    "the order of events within one window matters: something acts faster than a window is long",
+    _within_window,
+)
+
+BACKGROUND = Null(
+    "background",
+    "self-excitation and drift: a Poisson process, all times drawn anew from a fitted rate",
+    "the rate (smooth trend × day of the week × hour of the day), and what falls where",
+    "events excite each other or places drift: fixed places under a common smooth rate do not explain it",
+    _background,
+)
 
 
 def describe_nulls() -> str:
@@ -367,12 +366,3 @@ class NullResult:
             "p_value": self.p_value,
             "seconds": self.seconds,
         }
-
-
-def check_nulls(names: Sequence[str]) -> None:
-    """Raise ValueError unless every name is a null, and named once."""
-    for name in names:
-        if name not in NULLS:
-            raise ValueError(f"no null '{name}'; there are: {', '.join(NULLS)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError("name at least one null, and each only once")

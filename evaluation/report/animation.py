@@ -42,7 +42,7 @@ from stpp.reports.plotting import (
     top_density,
 )
 from stpp.reports.words import signed
-from stpp.runs.manifest import read_again, read_manifest, verb_of
+from stpp.runs.manifest import kind_of, read_again, read_manifest
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -158,13 +158,13 @@ def animate_run(
     formats = [output.suffix.removeprefix(".")]
     check_movies(output.parent, [output.stem], formats=formats, force=force)
     manifest = read_manifest(run, "stpp evaluate, fit, flow or basins … -o RUN")
-    if verb_of(manifest) == "evaluate":
+    if kind_of(manifest) == "evaluate":
         name, shown = _of_evaluation(run, model, progress)
     else:
         name = load_model(run).name
         if model not in (None, name):
             raise ValueError(f"{run} is a run of {name}, not of {model}: leave --model out")
-        if verb_of(manifest) == "flow":
+        if kind_of(manifest) == "flow":
             found, events = read_flows(run / "flow.nc"), read_again(manifest).events
             tell = partial(progress, name) if progress is not None else None
             where: dict[str, Any] = {"name": output.stem, "formats": formats, "force": force}

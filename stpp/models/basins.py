@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from stpp.compute.progress import Progress
 from stpp.dates import format_days
 from stpp.domain import Array
 from stpp.events import Events, Window
@@ -30,7 +31,7 @@ class BasinRates(RegionRates):
     name: ClassVar[str] = "basins"
     summary_line: ClassVar[str] = "rates over basins: every post makes others likelier in its own basin, for a while"
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Place densities by predictive log score, rates by maximum likelihood over the window.
 
         Raises

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from stpp.fitting.concave import GAP, concave_weights
 from stpp.fitting.mixture import issue_times
 from stpp.fitting.results import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
+from stpp.options import option, options_of
 
 SIDES = {1: 100, 2: 100, 3: 20}
 """Dimensions → cells per axis of the grid on which forecasts are compared; above 3 they are evaluated at the events."""
@@ -35,8 +36,7 @@ class Ensemble(IntensityModel):
     ----------
     members : names of the models
     horizon : days ahead that the weights, and whatever the members learn for a horizon, are learned for
-    options : other fields of the members; each takes those that it has
-    models : the members, fitted; without a floor of their own, since the ensemble spreads its own over the sum
+    models : the members; once fitted without a floor of their own, since the ensemble spreads its own over the sum
     weights : (M,) w_m
 
     References
@@ -48,15 +48,24 @@ class Ensemble(IntensityModel):
     name: ClassVar[str] = "ensemble"
     summary_line: ClassVar[str] = "a convex combination of other models, weighted by how well they forecast"
 
-    members: tuple[str, ...] = ("historical-average", "decaying-kde", "hawkes", "drift", "transport")
+    members: tuple[str, ...] = option(
+        ("historical-average", "decaying-kde", "hawkes", "drift", "transport"),
+        "models that it combines",
+        metavar="A,B,…",
+    )
     horizon: float = 1.0
-    options: dict[str, Any] = field(default_factory=dict)
     models: tuple[IntensityModel, ...] = ()
     weights: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("an ensemble needs at least one member: name some models")
+
+    @classmethod
+    def members_of(cls, options: Mapping[str, object]) -> tuple[str, ...]:
+        """Those that are named, or the default ones."""
+        named = options.get("members")
+        return cls.members if named is None else tuple(options_of(cls)["members"].parse(named))
 
     # -- fitting ------------------------------------------------------------------------------------------------
 
@@ -79,13 +88,11 @@ class Ensemble(IntensityModel):
         ValueError
             if there are no events in the window, or a member is unknown or cannot be fitted
         """
-        from stpp.models import fit_model  # which imports this file
-
         began = time.perf_counter()
         past = events.before(window.end)
         n = len(self.training_events(past, window))
         blank = self._blank_members()
-        fitted = {name: fit_model(model, past, window, progress) for name, model in blank.items()}
+        fitted = {name: model.fit(past, window, progress=progress) for name, model in blank.items()}
         models = tuple(replace(fitted[name], floor=0.0) for name in self.members)
         judged = self._forecast_last_third(blank, past, window)
         if judged is None:
@@ -110,9 +117,16 @@ class Ensemble(IntensityModel):
         return replace(combined, result=result)
 
     def _blank_members(self) -> dict[str, IntensityModel]:
-        from stpp.models import make_models  # which imports this file
+        """The models that it was given, each once.
 
-        return make_models(self.members, self.domain, self.horizon, floor=self.floor, **self.options)
+        Raises
+        ------
+        ValueError
+            if it was given none
+        """
+        if len(self.models) != len(self.members):
+            raise ValueError("an ensemble is made with its members: make_models(['ensemble'], domain)")
+        return {name: replace(model, floor=self.floor) for name, model in zip(self.members, self.models, strict=True)}
 
     def _forecast_last_third(
         self, blank: dict[str, IntensityModel], past: Events, window: Window
@@ -178,6 +192,8 @@ class Ensemble(IntensityModel):
     @property
     def parts(self) -> list[tuple[float, IntensityModel]]:
         """The weights above 0 and their models."""
+        if not len(self.weights):
+            return []
         return [(float(w), model) for w, model in zip(self.weights, self.models, strict=True) if w > 0]
 
     def intensity(self, t: Array, x: Array, history: Events) -> Array:

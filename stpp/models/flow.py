@@ -24,6 +24,7 @@ from stpp.intensity import AnyForecast, Forecast
 from stpp.kernels.background import RunningMixture
 from stpp.models.flow_search import FRAMES, UNITS, FlowSearch
 from stpp.models.kde import DecayingKDE
+from stpp.options import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,15 +71,17 @@ class FlowModel(DecayingKDE):
     tried_names, tried : every trial: names of the P parameters, and (T, P + 1) their values and the score
     """
 
-    trials: int = 40
-    tuning_seconds: float | None = None
+    trials: int = option(40, "sets of parameters tried", least=0, metavar="N")
+    tuning_seconds: float | None = option(None, "stop trying after so long", above=0, metavar="S")
     seed: int = 0
-    tune: str = "log-score"
+    tune: str = option("log-score", "what is learned; fds is improper", choices=("log-score", "fds"))
     carried_share: float = 0.0
     carried_decay: float = 1.0
     carried_bandwidth: float = 1.0
-    frame: float = _LEARNED["frame"]
-    history_window: int = _LEARNED["history_window"]
+    frame: float = option(_LEARNED["frame"], "length of a snapshot; learned if not given", kind="duration")
+    history_window: int = option(
+        _LEARNED["history_window"], "frames behind each; learned if not given", least=2, metavar="N"
+    )
     snapshot_bandwidth: float = 1.0
     momentum: float = 1.0
     velocity_prior: float = 1.0

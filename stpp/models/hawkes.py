@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stpp.compute.blas import one_blas_thread
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting.hawkes import fit_dictionary, fit_exponential
@@ -31,6 +32,7 @@ from stpp.kernels.background import (
 from stpp.kernels.fields import DecayedField, decayed_sums, decayed_totals, in_threads
 from stpp.kernels.renewal import Blur, Excitation, expected_counts
 from stpp.kernels.triggering import TriggeringKernel, log_mark, mark_of
+from stpp.options import option
 from stpp.simulation.branching import BranchingSample, Productivity, simulate_branching
 
 KERNELS = ("dictionary", "exponential")
@@ -70,13 +72,14 @@ class Hawkes(IntensityModel):
     """
 
     name: ClassVar[str] = "hawkes"
+    excites: ClassVar[bool] = True
     summary_line: ClassVar[str] = (
         "background + self-excitation: every post makes others likelier, nearby and for a while"
     )
 
     horizon: float = 1.0
-    kernel: str = "dictionary"
-    productivity: str = ""
+    kernel: str = option("dictionary", "many kernels, or one with standard errors", choices=KERNELS)
+    productivity: str = option("", "events trigger more, the larger this mark", metavar="MARK")
     uniform_rate: float = float("nan")
     cycle_rates: Array = field(default_factory=_none)
     decays: Array = field(default_factory=_none)
@@ -138,7 +141,7 @@ class Hawkes(IntensityModel):
 
     # -- the interface ------------------------------------------------------------------------------------------
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Maximum likelihood over the window; events before it only excite.
 
         Raises

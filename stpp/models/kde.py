@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting.mixture import bandwidth_ladder, fit_mixture, memory_ladder
@@ -61,7 +62,7 @@ class HistoricalAverage(IntensityModel):
         """The rate part."""
         return GroundRate(self.rate, self.rate_share, self.rate_decay)
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Shares of bandwidths (and memories) by predictive log score, ground rate by maximum likelihood."""
         began = time.perf_counter()
         past = events.before(window.end)

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting.results import FitResult, Parameter
@@ -29,7 +30,7 @@ class Uniform(IntensityModel):
 
     rate: float = float("nan")
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Rate = events in the window over its length."""
         began = time.perf_counter()
         n = len(self.training_events(events, window))

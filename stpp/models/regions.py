@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 
 from stpp.compute.blas import one_blas_thread
+from stpp.compute.progress import Progress
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.fitting.concave import concave_weights
@@ -53,7 +54,7 @@ class HawkesRegions(RegionRates):
         "multivariate Hawkes: posts excite their own region and, where the data say so, others"
     )
 
-    def fit(self, events: Events, window: Window) -> Self:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Self:
         """Place densities by predictive log score, rates by penalised maximum likelihood over the window.
 
         Raises

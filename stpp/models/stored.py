@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from stpp.domain import Array, Box
+from stpp.fitting.results import FitResult
 from stpp.intensity import IntensityModel
+from stpp.models import MODELS
 
 
 def _restored(stored: dict[str, Any], prefix: str, arrays: dict[str, Array]) -> IntensityModel:
     """The model that :meth:`IntensityModel.save` put into words and arrays."""
-    from stpp.fitting.results import FitResult
-    from stpp.models import MODELS
 
     def part(name: str, k: int, value: Any) -> Any:
         return _restored(value, f"{prefix}{name}.{k}.", arrays) if isinstance(value, dict) else value
@@ -32,7 +33,8 @@ def _restored(stored: dict[str, Any], prefix: str, arrays: dict[str, Array]) -> 
         own = name.removeprefix(prefix)
         if name.startswith(prefix) and "." not in own:
             values[own] = array
-    return cls(**values)
+    known = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{name: value for name, value in values.items() if name in known})  # older releases had others too
 
 
 def load_model(directory: Path) -> IntensityModel:

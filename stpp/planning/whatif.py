@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
@@ -71,9 +72,11 @@ def what_if(
     before: float | None = None,
     partition: Partition | None = None,
     memberships: Array | None = None,
+    names: tuple[str, ...] = (),
     simulations: int = 200,
     p: float = 0.5,
     rng: np.random.Generator | int = 0,
+    progress: Progress | None = None,
 ) -> WhatIf:
     """Simulate a fitted model with and without ``n`` posts added at a place and a time.
 
@@ -90,9 +93,11 @@ def what_if(
         ``at`` as is looked ahead
     partition, memberships : cells and (B, cells) regions on them; by default those of a model of regions, or 12 around
         landmarks of the history
+    names : of the regions
     simulations : futures
     p : continuation probability that counts as self-sustaining
     rng : or a seed
+    progress : told of every future
 
     Raises
     ------
@@ -104,7 +109,7 @@ def what_if(
     past, spot = events.before(at), np.asarray(place, dtype=float)[None]
     cells, regions = _regions(model, past, partition, memberships)
     futures = _Futures(model, past, Window(at, at + step * steps), step, spot, weight, cells, regions, simulations)
-    futures.draw(int(np.random.default_rng(rng).integers(2**62)))
+    futures.draw(int(np.random.default_rng(rng).integers(2**62)), progress)
     without, more = futures.without, futures.more(n)
     recent = events.between(Window(start, at))
     cell = cells.index(recent.x)
@@ -140,6 +145,7 @@ def what_if(
         needed_high=bounds[1],
         searched=searched,
         p=float(p),
+        names=names,
     )
 
 
@@ -184,14 +190,17 @@ class _Futures:
     simulations: int
     _blocks: dict[int, tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
 
-    def draw(self, seed: int) -> None:
+    def draw(self, seed: int, progress: Progress | None = None) -> None:
         """The futures without added posts."""
         self._seed = seed
-        self.without = self._simulated(self.past)
+        self.without = self._simulated(self.past, progress)
 
-    def _simulated(self, past: Events) -> _Counts:
-        seeds = [np.random.default_rng([self._seed, k]) for k in range(self.simulations)]
-        futures = [self.model.simulate(self.window, past, rng) for rng in seeds]
+    def _simulated(self, past: Events, progress: Progress | None = None) -> _Counts:
+        futures = []
+        for k in range(self.simulations):
+            futures.append(self.model.simulate(self.window, past, np.random.default_rng([self._seed, k])))
+            if progress is not None:
+                progress("futures", k + 1, self.simulations)
         which = np.repeat(np.arange(self.simulations), [len(future) for future in futures])
         t, x = (np.concatenate([getattr(future, name) for future in futures]) for name in ("t", "x"))
         return self._counted(t, x, which)

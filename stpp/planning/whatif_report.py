@@ -10,7 +10,6 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -119,6 +118,7 @@ class WhatIf:
     needed_low, needed_high : numbers with which the upper and the lower 95 % bound of its probability reach ``p``
     searched : the largest number tried
     p : the probability asked for
+    names : of the regions; numbers where there are none
     """
 
     model: str
@@ -143,6 +143,7 @@ class WhatIf:
     needed_high: int | None
     searched: int
     p: float
+    names: tuple[str, ...] = ()
 
     def to_json_dict(self) -> dict[str, Any]:
         """The object that ``stpp whatif --json`` prints; all cells are left to :attr:`extra_per_cell`."""
@@ -156,7 +157,10 @@ class WhatIf:
         out["extra"] = asdict(self.extra)
         out["extra_per_step"] = [asdict(one) for one in self.extra_per_step]
         out["where"] = self.where | {"densest": [{"centre": list(x), "extra": mean} for x, mean in self.densest]}
-        out["basins"] = [{"id": k, **asdict(basin)} for k, basin in enumerate(self.basins)]
+        out["basins"] = [
+            {"id": k, **asdict(basin)} | ({"name": self.names[k]} if self.names else {})
+            for k, basin in enumerate(self.basins)
+        ]
         return out
 
     @property
@@ -166,13 +170,8 @@ class WhatIf:
         regions = sum(basin.extra.mean for basin in self.basins)
         return {"at_place": here, "other_regions": regions - here, "elsewhere": self.extra.mean - regions}
 
-    def lines(self, names: Sequence[str] = ()) -> list[str]:
-        """What was found, in a few sentences.
-
-        Parameters
-        ----------
-        names : of the regions; numbers where there are none
-        """
+    def lines(self) -> list[str]:
+        """What was found, in a few sentences."""
         ahead = f"{self.steps} × {self.step:g} days"
         where = ", ".join(f"{v:.3g}" for v in self.place)
         brought = f"{_text(self.extra)} more in {ahead}, {ASSOCIATION}"
@@ -192,7 +191,7 @@ class WhatIf:
             )
         for k, basin in enumerate(self.basins):
             if basin.extra.mean or basin.share_change.mean or k == self.fledgling:
-                name = names[k] if k < len(names) else f"region {k}"
+                name = self.names[k] if self.names else f"region {k}"
                 stays = f"{_chance(basin.continuation_without)} without, {_chance(basin.continuation_with)} with"
                 keeps = f"half of its {100 * basin.reference:.1f} %" if basin.reference > 0 else "one post"
                 lines.append(

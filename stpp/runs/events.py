@@ -11,12 +11,13 @@ from stpp.files.outputs import new_file
 from stpp.ingest import storage
 from stpp.ingest.readers import ReadOptions, ingest
 from stpp.ingest.storage import ingest_record
+from stpp.runs import COMMAND
 from stpp.simulation import branching as simulation
 from stpp.simulation import worlds
 
 
 def ingest_to(
-    output: Path, files: Sequence[Path], options: ReadOptions, argv: Sequence[str], force: bool
+    output: Path, files: Sequence[Path], options: ReadOptions, *, force: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
     """Read files of posts into an events file, its rejects and its record beside it.
 
@@ -36,14 +37,14 @@ def ingest_to(
         new_file(ingest_record(output), force=force) as new_record,
     ):
         read = ingest(files, options)
-        account = {"argv": list(argv), "seed": options.seed, **read.report.to_dict()}
+        account = {"argv": list(COMMAND.get()), "seed": options.seed, **read.report.to_dict()}
         new_record.write_text(json.dumps(account, indent=1) + "\n")
         read.rejects.to_parquet(new_rejects, index=False)
         storage.write_events(read.events, new_events)
     return account, [*read.report.lines(), f"written    {output}, {rejects}"]
 
 
-def simulate_to(output: Path, world: str, n: int, seed: int, force: bool) -> tuple[Path, int]:
+def simulate_to(output: Path, world: str, n: int, seed: int = 0, *, force: bool = False) -> tuple[Path, int]:
     """Draw a Hawkes process or a planted world into an events file, its truth beside it.
 
     Returns

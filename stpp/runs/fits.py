@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stpp.compute.memory import peak_memory_mb
 from stpp.compute.progress import Progress
-from stpp.dates import day_of, in_words
-from stpp.domain import MAX_GRID_DIMENSIONS, Box, Grid
+from stpp.dates import day_of, duration, in_words
+from stpp.domain import MAX_GRID_DIMENSIONS, Box, Grid, as_box
 from stpp.events import Events, Window
+from stpp.files.outputs import new_file, new_run
+from stpp.influence.declustering import write_parents
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
-from stpp.models import Ensemble, fit_model, make_models
+from stpp.models import MODELS, Ensemble, make_models
 from stpp.models.flow import FlowModel
 from stpp.models.stored import load_model
-from stpp.runs.manifest import Source, read_manifest, sha256
+from stpp.runs.manifest import Source, arguments_of, describe_run, read_manifest, sha256, source_of, write_manifest
+
+logger = logging.getLogger(__name__)
 
 ROUGH_FIT = "its numbers are rough; train on more events (an earlier start), or take hawkes' other --kernel"
 """What to do about a fit that stopped before it met its tolerance."""
@@ -26,12 +33,13 @@ def train(
     name: str,
     events: Events,
     *,
-    start: str | None = None,
-    end: str | None = None,
-    box: Box | None = None,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    box: Box | Sequence[float] | None = None,
     horizon: float | None = None,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
     progress: Progress | None = None,
-    **options: Any,
 ) -> tuple[IntensityModel, Window, list[str]]:
     """Fit a model by name.
 
@@ -41,8 +49,8 @@ def train(
     events : those before the training window count as history
     start, end : dates of the training window; by default the first and the last event
     box : the domain; by default around the training events
-    horizon, options : as in :func:`stpp.models.make_models`
-    progress : told about every trial of a model that searches for its parameters
+    horizon, seed, options : as in :func:`stpp.models.make_models`
+    progress : told (stage, done, in all)
 
     Returns
     -------
@@ -54,25 +62,89 @@ def train(
         if no event lies in the window, or all events are at one time, which does not say how long the window is
     """
     span = events.span
-    if events.t[0] == events.t[-1] and not (start and end):
+    if events.t[0] == events.t[-1] and (start is None or end is None):
         raise ValueError(f"all events are at one time ({len(events):,}): say when to train, --start and --end")
-    first = day_of(start, events.epoch) if start else span.start
-    window = Window(first, day_of(end, events.epoch) if end else span.end)
+    first = span.start if start is None else day_of(start, events.epoch)
+    window = Window(first, span.end if end is None else day_of(end, events.epoch))
     training = events.between(window)
     if not len(training):
         dates = f"{events.date(span.start):%Y-%m-%d %H:%M} to {events.date(span.end):%Y-%m-%d %H:%M}"
         raise ValueError(f"no events from --start to --end: there are events from {dates}")
-    unfitted = make_models([name], box or Box.around(training.x), horizon, **options)[name]
+    unfitted = make_models([name], as_box(box) or Box.around(training.x), horizon, seed, options)[name]
     known = events.before(window.end).inside(unfitted.domain)
     notes = []
     if outside := len(training) - len(known.between(window)):
         notes.append(f"{outside:,} of {len(training):,} training events lie outside the box and are left out")
-    fitted = fit_model(unfitted, known, window, progress)
+    fitted = unfitted.fit(known, window, progress=progress)
     if fitted.remark:
         notes.append(f"{name} {fitted.remark}")
     if fitted.result and not fitted.result.converged:
         notes.append(f"the fit did not converge: {ROUGH_FIT}")
     return fitted, window, notes
+
+
+def fit(
+    events: Events | Source | str | Path,
+    model: str = "hawkes",
+    *,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    box: Box | Sequence[float] | None = None,
+    horizon: str | float | None = None,
+    options: Mapping[str, object] | None = None,
+    parents: bool = False,
+    output: str | Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> IntensityModel:
+    """Fit a model by name; with ``output`` a run directory with the model and its manifest.
+
+    Parameters
+    ----------
+    events : a file that :func:`stpp.ingest` wrote or reads, or events in memory
+    model : a key of :data:`stpp.MODELS`
+    start, end : dates of the training window; by default the first and the last event
+    box : the domain; by default around the training events
+    horizon : learn to look so far ahead: days, or a word such as ``7d``; 1 day by default
+    options : of the model, see ``stpp fit MODEL --help``
+    parents : write each event's probable parent to ``OUTPUT/parents.parquet``
+    output : the run directory
+    seed : of all randomness
+    force : replace what exists
+    progress : told (stage, done, in all)
+
+    Raises
+    ------
+    ValueError
+        in one sentence with the way out: no such model or option, no event in the window, an output that exists
+
+    Examples
+    --------
+    >>> import stpp
+    >>> model = stpp.fit("data/planted.parquet", "hawkes", end=40)
+    >>> 0.4 < model.result.branching_ratio < 0.7
+    True
+    """
+    began, arguments = time.perf_counter(), arguments_of(fit, locals())
+    output = None if output is None else Path(output)
+    if parents and (not MODELS[model].excites or not output):
+        raise ValueError("--parents is for 'fit hawkes' with -o RUN")
+    ahead = None if horizon is None else duration(horizon)
+    with new_run(output, force=force) if output else nullcontext() as directory:
+        source = source_of(events, output)
+        when: dict[str, Any] = {"start": start, "end": end, "box": box, "horizon": ahead}
+        fitted, window, notes = train(model, source.events, seed=seed, progress=progress, options=options, **when)
+        if directory:
+            fitted.save(directory)
+            write_trials(directory, fitted)
+            settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
+            write_manifest(directory, describe_run("fit", seed, source, arguments, **settings), source, began)
+            if parents:
+                write_parents(directory / "parents.parquet", fitted, source.events, window)
+    for note in notes:
+        logger.info("%s", note)
+    return fitted
 
 
 def write_trials(directory: Path, model: IntensityModel) -> None:
@@ -162,7 +234,7 @@ class Run:
         return dict(self.manifest["input"]["reading"])
 
     def forecast(
-        self, source: Source, at: str, horizon: float, cells: int, *, seen_too: bool = False
+        self, source: Source, at: str | float, horizon: float, cells: int, *, seen_too: bool = False
     ) -> tuple[AnyForecast, list[str]]:
         """The forecast issued at a date, from the events before it that lie in the model's box.
 
@@ -208,6 +280,32 @@ class Run:
             notes.append(f"the events end {issue - events.t[-1]:.3g} days before --at; from then on none are assumed")
         grid = Grid.over(box, cells) if box.d <= MAX_GRID_DIMENSIONS else None
         return self.model.forecast(Window(issue, issue + horizon), inside.before(issue), grid), notes
+
+    def forecast_to(
+        self,
+        output: Path | None,
+        source: Source,
+        at: str | float,
+        horizon: float,
+        cells: int,
+        *,
+        seen_too: bool = False,
+        force: bool = False,
+    ) -> tuple[AnyForecast, list[str]]:
+        """As :meth:`forecast`, written to a NetCDF file if one is named.
+
+        Raises
+        ------
+        ValueError
+            as :meth:`forecast`, if the file exists and ``force`` is not given, or there is no grid to write
+        """
+        if output and (d := self.model.domain.d) > MAX_GRID_DIMENSIONS:
+            raise ValueError(f"-o writes a grid, and there is none over {d} dimensions: leave it out")
+        with new_file(output, force=force) if output else nullcontext() as temporary:
+            issued, notes = self.forecast(source, at, horizon, cells, seen_too=seen_too)
+            if temporary and isinstance(issued, Forecast):
+                issued.to_xarray(source.events).to_netcdf(temporary, engine="h5netcdf")
+        return issued, notes
 
 
 def load_run(directory: Path) -> Run:

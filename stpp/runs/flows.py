@@ -2,19 +2,119 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import replace
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stpp.dates import in_words
+from stpp.compute.progress import Progress
+from stpp.dates import duration, in_words
+from stpp.domain import Box
 from stpp.events import Events, Window
+from stpp.files.outputs import new_run
+from stpp.flow.files import check_axes
 from stpp.flow.flow import Flow
+from stpp.flow.pages import animate_flows, write_pages
+from stpp.flow.report import flow_facts
 from stpp.intensity import IntensityModel
 from stpp.models.flow import FlowModel
+from stpp.reports.movies import check_movies
+from stpp.runs.fits import train, write_trials
+from stpp.runs.manifest import Source, arguments_of, describe_run, source_of, write_manifest
+
+logger = logging.getLogger(__name__)
 
 MOST_FLOWS = 1000
 """Flows, and pages of them, that one command makes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flows:
+    """What :func:`find_flows` found.
+
+    Parameters
+    ----------
+    flows : in time order
+    facts : of each, as JSON values
+    model : that measured them, fitted
+    """
+
+    flows: tuple[Flow, ...]
+    facts: tuple[dict[str, Any], ...]
+    model: IntensityModel
+
+
+def find_flows(
+    events: Events | Source | str | Path,
+    model: str = "drift",
+    *,
+    step: str | float = "1d",
+    start: str | float | None = None,
+    end: str | float | None = None,
+    box: Box | Sequence[float] | None = None,
+    options: Mapping[str, object] | None = None,
+    movie: bool = False,
+    output: str | Path | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Flows:
+    """Where does discourse move, gather, spread, grow and fade? One flow per step.
+
+    Each flow is measured from the posts before it, with parameters that are learned from all posts from ``start`` to
+    ``end``. With ``output`` a run directory: a page per flow, all numbers in ``flow.nc``, a summary in ``flows.csv``,
+    the model and its trials.
+
+    Parameters
+    ----------
+    events : a file that :func:`stpp.ingest` wrote or reads, or events in memory
+    model : ``drift`` or ``transport``
+    step : from one flow to the next: days, or a word such as ``7d``
+    start, end : dates; by default the first and the last event
+    box : the domain; by default around the events
+    options : of the model, see ``stpp fit drift --help``
+    movie : animate the density and its arrows too
+    output : the run directory
+    seed : of all randomness
+    force : replace what exists
+    progress : told (stage, done, in all)
+
+    Raises
+    ------
+    ValueError
+        in one sentence with the way out
+    """
+    began, arguments = time.perf_counter(), arguments_of(find_flows, locals())
+    output = None if output is None else Path(output)
+    if movie and not output:
+        raise ValueError("--movie needs -o RUN")
+    with new_run(output, force=force) if output else nullcontext() as directory:
+        source = source_of(events, output)
+        if directory:
+            check_axes(source.events)
+            check_movies(directory, ["flow"] if movie else [])
+        when: dict[str, Any] = {"start": start, "end": end, "box": box, "horizon": duration(step)}
+        fitted, window, notes = train(model, source.events, seed=seed, progress=progress, options=options, **when)
+        flows, smoothness, title = flows_of(fitted, source.events, window)
+        facts = [flow_facts(one, source.events, window=smoothness) for one in flows]
+        if directory:
+            fitted.save(directory)
+            write_trials(directory, fitted)
+            remark = f"{model} {fitted.remark}"
+            write_pages(flows, facts, source.events, directory, title, smoothness, remark=remark, progress=progress)
+            if movie:
+                animate_flows(flows, source.events, directory, title)
+            settings = {"window": [window.start, window.end], "box": fitted.domain.to_list()}
+            write_manifest(directory, describe_run("flow", seed, source, arguments, **settings), source, began)
+    for note in notes:
+        logger.info("%s", note)
+    return Flows(tuple(flows), tuple(facts), fitted)
 
 
 def flows_of(model: IntensityModel, events: Events, window: Window) -> tuple[list[Flow], float, str]:

@@ -1,14 +1,17 @@
-"""The manifest of a run: its command line, versions and events, as ``manifest.json``; and the events, read again."""
+"""The manifest of a run: what was asked of which events, with which versions; and the events, read again."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import json
+import logging
 import platform
-import re
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,16 +22,20 @@ import pandas as pd
 
 import stpp
 from stpp.compute.memory import peak_memory_mb
+from stpp.domain import Box
 from stpp.events import Events
+from stpp.files.outputs import new_file, resumable_run
 from stpp.ingest import storage
 from stpp.ingest.readers import ReadOptions, ingest
 from stpp.ingest.storage import ingest_record
+from stpp.runs import COMMAND
+
+logger = logging.getLogger(__name__)
 
 TIE_POLICY = "events with the same time stamp share a history and never excite one another"
 
-OUTPUT = ("-o", "--output", "--animate", "--images")
-MANNERS = ("--force", "--quiet", "--json")
-"""Options, with a value and without, that say what is written where and how it is told, and change no result."""
+MANNERS = ("events", "output", "images", "animate", "force", "jobs", "backend", "scheduler", "progress", "seed")
+"""Parameters of the functions that make runs which say what of, where to and in what manner, and change no result."""
 
 RECORDED_VERSIONS = (
     "numpy", "scipy", "numba", "networkx", "optuna", "pandas", "pot", "pyarrow", "scikit-learn", "scikit-network",
@@ -60,35 +67,97 @@ class Source:
     reading: dict[str, Any]
 
 
-def read_source(path: Path, reading: Mapping[str, Any]) -> Source:
-    """The events of a file from ``stpp ingest``, or of any that it reads.
+def read_source(path: Path, reading: Mapping[str, Any] | None = None) -> Source:
+    """The events of a file from ``stpp ingest``, or of any that it reads; rows that cannot be used are logged.
+
+    Parameters
+    ----------
+    path : of the file
+    reading : fields of :class:`stpp.ingest.posts.ReadOptions`; what is None is not named
 
     Raises
     ------
     ValueError
         as :func:`stpp.ingest.readers.ingest`
     """
-    named = {key: value for key, value in reading.items() if value is not None}
+    named = {key: value for key, value in (reading or {}).items() if value is not None}
     if storage.is_events_file(path) and not named:
         return Source(path, storage.load_events(path), None, named)
     read = ingest([path], ReadOptions(**named))
+    rows = len(read.events) + len(read.rejects)
+    for cause, count in read.rejects["cause"].value_counts().items():
+        logger.info("%s: %s of %s rows left out: %s", path, f"{count:,}", f"{rows:,}", cause)
     return Source(path, read.events, read.rejects, named)
 
 
-def describe_run(argv: Sequence[str], seed: int, source: Source, settings: Mapping[str, Any]) -> dict[str, Any]:
+def source_of(events: Events | Source | str | Path, output: Path | None) -> Source:
+    """Where the events of a run come from.
+
+    Parameters
+    ----------
+    events : a file, what was read from one, or events in memory: these are kept in ``OUTPUT.events.parquet`` beside
+        the run, so that it can be reproduced
+    output : the run directory; None where nothing is written
+
+    Raises
+    ------
+    ValueError
+        as :func:`read_source`
+    """
+    if isinstance(events, Source):
+        return events
+    if not isinstance(events, Events):
+        return read_source(Path(events))
+    path = Path("events") if output is None else output.with_name(f"{output.name}.events.parquet")
+    if output is not None:
+        with new_file(path, force=True) as temporary:
+            storage.write_events(events, temporary)
+    return Source(path, events, None, {})
+
+
+def arguments_of(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function was asked, as JSON values: its arguments that are not at their default, manners left out.
+
+    Parameters
+    ----------
+    function : that makes a run
+    values : its parameters' values, such as ``locals()`` at its beginning
+    """
+    asked = {
+        name: _plain(values[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in MANNERS and values[name] != parameter.default
+    }
+    return {name: value for name, value in asked.items() if value not in (None, {}, [])}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Box):
+        return value.to_list()
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items() if part is not None}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(part) for part in value]
+    return value
+
+
+def describe_run(kind: str, seed: int, source: Source, arguments: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """What was run on what, with which versions: all that the results of a run depend on, as JSON values.
 
     Parameters
     ----------
-    argv : the command line
+    kind : of run: the verb that makes such runs
     seed : of all randomness in the run
     source : the events
-    settings : anything else worth keeping, as JSON values
+    arguments : of :func:`arguments_of`
+    settings : what follows from them, as JSON values
     """
     events, record = source.events, ingest_record(source.path)
     return {
-        "format": 1,
-        "argv": list(argv),
+        "format": 2,
+        "kind": kind,
+        "arguments": dict(arguments),
         "seed": seed,
         "versions": {
             "stpp": stpp.__version__,
@@ -113,21 +182,50 @@ def describe_run(argv: Sequence[str], seed: int, source: Source, settings: Mappi
 
 
 def essence(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results of a run depend on: its description, with a command line that names no output or manner."""
-    words, kept = iter(manifest["argv"]), []
-    for word in words:
-        if word in OUTPUT:
-            next(words, None)
-        elif word not in MANNERS and not re.match(r"-o|(--output|--animate|--images)=", word):
-            kept.append(word)
+    """What the results of a run depend on: its description, without where and how it ran."""
     described = itertools.takewhile(lambda item: item[0] != "directory", manifest.items())
-    return {**dict(described), "argv": kept}
+    return {name: value for name, value in described if name != "argv"}
+
+
+def command_of(manifest: Mapping[str, Any]) -> str:
+    """The command line that makes such a run, whoever made it; the events file by its name."""
+    known = manifest["input"]
+    words = ["stpp", manifest["kind"]]
+    given = {**known["reading"], **manifest["arguments"]}
+    if manifest["kind"] == "fit":
+        words.append(str(given.pop("model")))
+    words.append(Path(known["path"]).name)
+    options = given.pop("options", {})
+    for name, value in {**given, **options}.items():
+        flag = "-B" if name == "B" else f"--{name.replace('_', '-')}"
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += [flag] if value is True else [f"{flag}={text}"]  # = since a box may begin with a minus
+    return shlex.join([*words, *([f"--seed={manifest['seed']}"] if manifest["seed"] else [])])
+
+
+@contextmanager
+def resumed(output: Path | None, description: Mapping[str, Any], *, force: bool) -> Iterator[Path | None]:
+    """The working directory of a long run, which goes on where an interrupted one of the same description stopped.
+
+    None where nothing is written.
+    """
+    if output is None:
+        yield None
+        return
+    with resumable_run(output, essence(description), force=force) as directory:
+        if len(list(directory.iterdir())) > 1:
+            logger.info("going on where an interrupted run of %s stopped", output)
+        try:
+            yield directory
+        except (KeyboardInterrupt, SystemExit):
+            logger.info("what is finished is kept: the same command goes on from there to %s", output)
+            raise
 
 
 def write_manifest(
     directory: Path, description: Mapping[str, Any], source: Source, started: float, **measured: Any
 ) -> None:
-    """Write ``manifest.json``: the description of a run, where and when it ran, how long and with how much memory.
+    """Write ``manifest.json``: the description of a run, where, how and when it ran, how long, with how much memory.
 
     Rows that could not be used go to ``rejects.parquet``.
 
@@ -144,6 +242,7 @@ def write_manifest(
     manifest = {
         **description,
         "directory": str(Path.cwd()),
+        "argv": list(COMMAND.get()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "elapsed_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mb": round(peak_memory_mb(), 1),
@@ -177,9 +276,10 @@ def read_manifest(directory: Path, made_by: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def verb_of(manifest: Mapping[str, Any]) -> str:
-    """The command that made a run: ``evaluate``, ``basins``, ``fit``, …; empty where the manifest does not tell."""
-    return str(next(iter(manifest.get("argv", [])[1:]), ""))
+def kind_of(manifest: Mapping[str, Any]) -> str:
+    """What kind of run it is: ``evaluate``, ``basins``, ``fit``, …; empty where the manifest does not tell."""
+    older = next(iter(manifest.get("argv", [])[1:]), "")  # until format 2 the command line was all that told
+    return str(manifest.get("kind", older))
 
 
 def read_again(manifest: Mapping[str, Any]) -> Source:

@@ -1,34 +1,43 @@
-"""Running a run again from its manifest, and comparing what comes out."""
+"""Making a run again from its manifest, and comparing what comes out."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stpp.runs.manifest import MANNERS, essence, read_again
+from stpp.compute.progress import Progress
+from stpp.registry import Registry
+from stpp.runs.manifest import kind_of, read_again
+
+MAKERS: Registry[Callable[..., Any]] = Registry(
+    "run of",
+    {
+        "fit": "stpp.runs.fits:fit",
+        "flow": "stpp.runs.flows:find_flows",
+        "evaluate": "evaluation.run:evaluate",
+        "null": "evaluation.run:null_test",
+        "null of basins": "basins.run:null_test",
+        "basins": "basins.run:find",
+    },
+)
+"""Kind of run → the function that makes such runs; known by name, so that runs of other packages are no import."""
 
 
-def run_again(manifest: Mapping[str, Any], output: Path) -> None:
-    """Run the command line of a manifest again, in the directory where it ran, with another output.
+def run_again(manifest: Mapping[str, Any], output: Path, progress: Progress | None = None) -> None:
+    """Make the run of a manifest again, of the same events with the same arguments, elsewhere.
 
     Raises
     ------
     ValueError
-        if its events are gone or changed, it wrote no run directory, or the command fails
+        if its events are gone or changed, or it was made by a release whose runs do not tell their arguments
     """
-    read_again(manifest)
-    if len(essence(manifest)["argv"]) == len([word for word in manifest["argv"] if word not in MANNERS]):
-        raise ValueError("its command line names no output: run it again with -o RUN")
-    words = [*essence(manifest)["argv"][1:], "--quiet", "-o", str(output)]
-    command = [sys.executable, "-P", "-c", "from cli import main; main()", *words]
-    done = subprocess.run(command, cwd=manifest["directory"], env=_environment(), capture_output=True, text=True)
-    if done.returncode:
-        told = done.stderr.strip().splitlines()
-        raise ValueError(f"running it again failed: {told[-1] if told else f'exit code {done.returncode}'}")
+    kind, arguments = kind_of(manifest), dict(manifest.get("arguments", {}))
+    if "arguments" not in manifest or kind not in MAKERS:
+        raise ValueError("the run does not tell what it was asked, as runs of this release do: make it again")
+    if "basins" in arguments and kind == "null":
+        kind, arguments["method"] = "null of basins", arguments.pop("basins")
+    MAKERS[kind](read_again(manifest), seed=manifest["seed"], output=output, progress=progress, **arguments)
 
 
 def compare_runs(one: Path, other: Path) -> dict[str, str]:
@@ -46,8 +55,3 @@ def compare_runs(one: Path, other: Path) -> dict[str, str]:
         else:
             found[str(file)] = "same" if (one / file).read_bytes() == (other / file).read_bytes() else "differs"
     return found
-
-
-def _environment() -> dict[str, str]:
-    """The environment of this process, with the modules that it found on its path found again."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [*sys.path]))}

@@ -120,7 +120,7 @@ def test_what_if(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     [
         (("--method", "kmeans"), "no method 'kmeans'; there are: density"),
         (("--window", "40d"), "hold 1 windows"),
-        (("--basins", "3"), "--basins does not apply to --method density"),
+        (("--basins", "3"), "--basins is for markov"),
         (("--test-start", "2030-01-01"), "on both sides"),
         (("--box", "50,60,50,60"), "no posts inside the domain in the training windows"),
         (("-B", "5"), "take -B 19 or more"),
@@ -333,6 +333,6 @@ def test_interrupted_null_worlds_are_kept_and_gone_on_from(
 
 
 def test_help_names_every_method(stpp: Callable[..., Any]) -> None:
-    from basins import FINDERS
+    from basins.finders import FINDERS
 
     assert "|".join(FINDERS) in stpp("basins", "--help").stdout

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from cli import Program, main
+from cli import main
+from commands.program import Program
 
 ROOT = Path(__file__).parents[2]
 VERBS = {"ingest", "describe", "simulate", "fit", "forecast", "evaluate", "null", "diagnose", "report", "reproduce"}
 VERBS |= {"animate", "basins", "map", "whatif", "flow", "models", "scores", "nulls", "demo"}
-HEAVY = {"numpy", "numba", "scipy", "matplotlib", "pandas", "pyarrow", "sklearn", "xarray", "stpp"}
+HEAVY = {"numpy", "numba", "scipy", "matplotlib", "pandas", "pyarrow", "sklearn", "xarray"}
 WINDOWS = ["--train-start", "2020-01-05", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "1d"]
 
 
@@ -178,10 +179,10 @@ def test_an_interrupt_leaves_nothing_half_written(stpp, events, tmp_path, monkey
         raise KeyboardInterrupt
 
     from stpp.ingest import storage
-    from stpp.runs import manifest
+    from stpp.runs import fits
 
     monkeypatch.setattr(storage, "write_events", interrupted)
-    monkeypatch.setattr(manifest, "write_manifest", interrupted)
+    monkeypatch.setattr(fits, "write_manifest", interrupted)
     done = stpp(*[{"EVENTS": events, "OUT": tmp_path / "out"}.get(word, word) for word in words])
     assert done.exit_code == 130
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ import shutil
 import pandas as pd
 import pytest
 
+from evaluation.nulls import NULLS
 from evaluation.nulls.statistics import STATISTICS
-from evaluation.nulls.worlds import NULLS
 from evaluation.scores import SCORES
 
 WINDOWS = ["--train-start", "2020-01-05", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "1d"]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from basins import FINDERS
 from basins.analysis import Analysis, analyse
 from basins.basin import Finder, Found
+from basins.finders import FINDERS
 from basins.finders.markov import MarkovFinder
 from basins.measures import MEASURES, measure
 from basins.report.report import write_report

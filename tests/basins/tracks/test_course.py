@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from basins import FINDERS, make_finder
 from basins.basin import describe
+from basins.finders import FINDERS, make_finder
 from basins.space import Space
 from basins.tracks.course import Course, Plan, cases, follow_basins, predicted, set_up, windows_of
 from basins.tracks.fates import fates
@@ -73,9 +73,9 @@ def test_finders_by_name() -> None:
     assert make_finder(None, 4).name == "markov"
     with pytest.raises(ValueError, match="no method 'kmeans'"):
         make_finder("kmeans", 2)
-    assert make_finder("markov", 2, basins=3, transitions=None).basins == 3
-    with pytest.raises(ValueError, match="--basins does not apply to --method density"):
-        make_finder("density", 2, basins=3)
+    assert make_finder("markov", 2, {"basins": 3, "transitions": None}).basins == 3
+    with pytest.raises(ValueError, match="--basins does not apply to density"):
+        make_finder("density", 2, {"basins": 3})
 
 
 @pytest.mark.parametrize("link", ["hungarian", "soft"])

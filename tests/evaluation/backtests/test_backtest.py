@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from evaluation import Plan, leaderboard
-from evaluation.backtests import backtest
+from evaluation.backtests.backtest import backtest
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
-from stpp.models import MODELS
+from stpp.models import MODELS, make_models
 
 UNIT = Box((0.0, 0.0), (1.0, 1.0))
 PLAN = Plan(train_start=0, test=Window(10, 20), step=1, grid=4, reference="flat")
@@ -32,7 +33,7 @@ class Fake(IntensityModel):
     memory: float = math.inf
     seen: list[tuple[str, float, Events]] = field(default_factory=list, compare=False)
 
-    def fit(self, events: Events, window: Window) -> Fake:
+    def fit(self, events: Events, window: Window, *, progress: Progress | None = None) -> Fake:
         self.seen.append(("fit", window.end, events))
         return replace(self)
 
@@ -217,7 +218,7 @@ def test_no_registered_model_sees_its_future(name: str) -> None:
     scrambled = Events(np.where(future, rng.uniform(14, 25, len(events)), events.t), x, events.weight)
     columns = ["fds", "log_score", "expected_count"]
     one, other = (
-        run(e, plan, model=MODELS[name](domain=UNIT, **CHEAP.get(name, {}))).table.query(
+        run(e, plan, model=make_models([name], UNIT, options=CHEAP.get(name))[name]).table.query(
             "model == 'model' and window < 4"
         )[columns]
         for e in (events, scrambled)

@@ -17,11 +17,12 @@ from scipy import stats
 
 from evaluation.backtests.backtest import backtest
 from evaluation.backtests.plan import Plan
+from evaluation.nulls import NULLS
 from evaluation.nulls.families import adjust, draw_nulls, null_lines, null_meanings, null_table, plot_null
 from evaluation.nulls.interaction import Knox, knox, modified_knox
 from evaluation.nulls.significance import significance
 from evaluation.nulls.statistics import STATISTICS, BranchingRatio, Gains, LogLikelihoodGain, make_statistic
-from evaluation.nulls.worlds import NULLS, Context, NullResult
+from evaluation.nulls.worlds import Context, NullResult
 from stpp.domain import Box
 from stpp.events import Events, Window
 from stpp.models import Hawkes, make_models

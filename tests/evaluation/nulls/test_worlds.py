@@ -17,7 +17,7 @@ from evaluation.nulls.worlds import (
     Context,
     NullResult,
     analysed,
-    check_nulls,
+    chosen_nulls,
     describe_nulls,
     expected_counts,
     groups,
@@ -230,9 +230,9 @@ def test_refusals_say_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="no events to make 'background' worlds of"):
         draw("background", posts().before(0))
     with pytest.raises(ValueError, match="no null 'shuffle'; there are: time-shuffle"):
-        check_nulls(["shuffle"])
+        chosen_nulls(["shuffle"])
     with pytest.raises(ValueError, match="each only once"):
-        check_nulls(["rotate", "rotate"])
+        chosen_nulls(["rotate", "rotate"])
 
 
 def test_nulls_are_described() -> None:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from basins import make_finder
 from basins.analysis import Analysis, analyse
+from basins.finders import make_finder
 from basins.report.map_part import BasinsPart
 from basins.report.regions_file import NAME, Regions, read_regions, regions_of, write_regions
 from basins.report.report import write_report
@@ -32,7 +32,7 @@ from stpp.flow.flow import Flow
 from stpp.intensity import Forecast
 from stpp.maps.parts import EventsPart, FitPart, FlowPart, fields_of, shares
 from stpp.maps.scene import Canvas
-from stpp.models import fit_model, make_models
+from stpp.models import make_models
 from stpp.partition import Partition
 from stpp.runs.manifest import Source
 
@@ -113,7 +113,7 @@ def fitted() -> FitPart:
     events = some()
     model = make_models(["decaying-kde"], UNIT)["decaying-kde"]
     trained = Window(0.0, 14.0)
-    model = fit_model(model, events, trained)
+    model = model.fit(events, trained)
     return FitPart(from_file(events), box=UNIT, models=(model.name,), model=model, training=trained)
 
 

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import stpp.models
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, PointForecast
-from stpp.models import DecayingKDE, Hawkes, HistoricalAverage, Uniform
+from stpp.models import DecayingKDE, Hawkes, HistoricalAverage, Uniform, make_models
 from stpp.models.ensemble import LEAST_EVENTS, Ensemble, log_score, stack
 from stpp.models.stored import load_model
 
@@ -26,9 +25,10 @@ GRID = Grid.over(UNIT, 20)
 TRIO = ("uniform", "historical-average", "decaying-kde")
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stpp.models.MODELS, Ensemble.name, Ensemble)
+def ensemble(members: tuple[str, ...] = TRIO, horizon: float | None = None, **options: object) -> Ensemble:
+    made = make_models(["ensemble"], UNIT, horizon, options={"members": members, **options})["ensemble"]
+    assert isinstance(made, Ensemble)
+    return made
 
 
 @cache
@@ -44,7 +44,7 @@ def scene(even: float = 0.0, step: float = 0.0, n: int = 600, d: int = 2) -> Eve
 
 @cache
 def fitted(members: tuple[str, ...] = TRIO, even: float = 0.3, step: float = 0.01) -> Ensemble:
-    return Ensemble(domain=UNIT, members=members).fit(scene(even, step), SPAN)
+    return ensemble(members).fit(scene(even, step), SPAN)
 
 
 def reported(model: Ensemble, name: str) -> float:
@@ -208,7 +208,7 @@ def test_nothing_from_the_end_of_the_window_on_is_looked_at() -> None:
     past, later = events.before(30), len(events) - len(events.before(30))
     other = past.then(Events(rng.uniform(30, 90, later), rng.uniform(size=(later, 2)), rng.uniform(5, 9, later)))
     for known in (other, past):
-        again = Ensemble(domain=UNIT, members=TRIO).fit(known, SPAN)
+        again = ensemble(TRIO).fit(known, SPAN)
         np.testing.assert_array_equal(again.weights, fitted().weights)
         assert again.result is not None
         assert again.result.parameters == fitted().result.parameters  # type: ignore[union-attr]
@@ -220,14 +220,14 @@ def test_the_last_third_teaches_weights_but_no_member_that_forecasts_it() -> Non
     past = events.before(30)
     cut = 2 * len(past) // 3
     moved = replace(past, x=np.concatenate([past.x[:cut], 1 - past.x[cut:]]))
-    model = Ensemble(domain=UNIT, members=("uniform", "historical-average"), horizon=30.0).fit(moved, SPAN)
+    model = ensemble(("uniform", "historical-average"), horizon=30.0).fit(moved, SPAN)
     assert reported(model, "weight of uniform") > 0.95
     assert reported(model, "predictive log score per event") < 0.05
 
 
 @pytest.mark.parametrize("n", [2, 3 * LEAST_EVENTS - 3])
 def test_with_few_events_all_weights_are_equal(n: int) -> None:
-    model = Ensemble(domain=UNIT, members=TRIO).fit(scene().rows(0, n), SPAN)
+    model = ensemble(TRIO).fit(scene().rows(0, n), SPAN)
     np.testing.assert_array_equal(model.weights, np.full(3, 1 / 3))
     assert model.result is not None
     assert set(model.result.parameters) == {f"weight of {name}" for name in TRIO}
@@ -235,12 +235,12 @@ def test_with_few_events_all_weights_are_equal(n: int) -> None:
 
 def test_events_all_at_one_time_say_nothing_about_forecasts() -> None:
     together = replace(scene(), t=np.full(600, 12.0))
-    model = Ensemble(domain=UNIT, members=TRIO).fit(together, SPAN)
+    model = ensemble(TRIO).fit(together, SPAN)
     np.testing.assert_array_equal(model.weights, np.full(3, 1 / 3))
 
 
 def test_events_before_the_window_are_history_and_teach_no_weights() -> None:
-    model = Ensemble(domain=UNIT, members=TRIO).fit(scene(0.3, 0.01), Window(15, 30))
+    model = ensemble(TRIO).fit(scene(0.3, 0.01), Window(15, 30))
     assert reported(model, "events that the weights are learned from") == pytest.approx(600 / 31 * 15 / 3, rel=0.2)
     assert model.result is not None
     assert model.result.n_events == len(scene(0.3, 0.01).between(Window(15, 30)))
@@ -249,7 +249,7 @@ def test_events_before_the_window_are_history_and_teach_no_weights() -> None:
 def test_at_most_so_many_windows_teach_weights_evenly_over_the_last_third(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stpp.models.ensemble.MAX_WINDOWS", 5)
     events = scene(0.3, 0.01)
-    model = Ensemble(domain=UNIT, members=("uniform", "historical-average")).fit(events, SPAN)
+    model = ensemble(("uniform", "historical-average")).fit(events, SPAN)
     past = events.before(30)
     start = float(past.t[2 * len(past) // 3])
     starts = start + np.arange(np.ceil(30 - start))
@@ -260,35 +260,32 @@ def test_at_most_so_many_windows_teach_weights_evenly_over_the_last_third(monkey
 
 def test_without_any_importance_all_events_count_the_same() -> None:
     events = scene(0.3, 0.01)
-    judged = [
-        Ensemble(domain=UNIT, members=("uniform",)).fit(replace(events, weight=np.full(600, w)), SPAN).result
-        for w in (0.0, 1.0)
-    ]
+    judged = [ensemble(("uniform",)).fit(replace(events, weight=np.full(600, w)), SPAN).result for w in (0.0, 1.0)]
     assert judged[0].parameters == judged[1].parameters  # type: ignore[union-attr]
 
 
 def test_members_take_the_options_that_they_have() -> None:
-    model = Ensemble(domain=UNIT, members=("uniform", "hawkes"), options={"kernel": "exponential"})
+    model = ensemble(("uniform", "hawkes"), kernel="exponential")
     fit = model.fit(scene(0.3, 0.01), SPAN)
     assert [m.name for m in fit.models] == ["uniform", "hawkes"]
     assert isinstance(fit.models[1], Hawkes)
     assert fit.models[1].kernel == "exponential"
-    with pytest.raises(ValueError, match=r"--colour does not apply to uniform"):
-        Ensemble(domain=UNIT, members=("uniform",), options={"colour": 1}).fit(scene(), SPAN)
+    with pytest.raises(ValueError, match=r"--colour does not apply to ensemble, uniform"):
+        ensemble(("uniform",), colour=1)
 
 
 def test_the_horizon_reaches_the_members() -> None:
-    model = Ensemble(domain=UNIT, members=TRIO, horizon=3.0).fit(scene(0.3, 0.01), SPAN)
+    model = ensemble(TRIO, horizon=3.0).fit(scene(0.3, 0.01), SPAN)
     assert [getattr(m, "horizon", None) for m in model.models] == [None, 3.0, 3.0]
 
 
 def test_bad_members_are_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"no model 'oracle'; there are: uniform"):
-        Ensemble(domain=UNIT, members=("oracle",)).fit(scene(), SPAN)
+        ensemble(("oracle",)).fit(scene(), SPAN)
     with pytest.raises(ValueError, match="at least one member"):
         Ensemble(domain=UNIT, members=())
     with pytest.raises(ValueError, match="no events between day 50 and 60"):
-        Ensemble(domain=UNIT, members=TRIO).fit(scene(), Window(50, 60))
+        ensemble(TRIO).fit(scene(), Window(50, 60))
 
 
 # -- the interface -------------------------------------------------------------------------------------------------
@@ -341,7 +338,8 @@ def test_simulated_counts_have_the_mean_of_the_forecast_though_members_disagree(
 def test_above_three_dimensions_densities_are_mixed_by_expected_counts() -> None:
     events = scene(0.3, 0.0, d=4)
     box = Box((0.0,) * 4, (1.0,) * 4)
-    model = Ensemble(domain=box, members=("uniform", "historical-average")).fit(events, SPAN)
+    made = make_models(["ensemble"], box, options={"members": ("uniform", "historical-average")})["ensemble"]
+    model = made.fit(events, SPAN)
     assert 0.2 < reported(model, "weight of uniform") + reported(model, "weight of historical-average") <= 1 + 1e-12
     model = replace(model, weights=np.array([0.25, 0.75]))
     forecast = model.forecast(NEXT, events, None)
@@ -392,10 +390,25 @@ def test_an_ensemble_can_be_a_member(tmp_path: Path) -> None:
 
 
 def test_an_unfitted_ensemble_is_saved_too(tmp_path: Path) -> None:
-    Ensemble(domain=UNIT, members=TRIO, options={"kernel": "exponential"}).save(tmp_path)
+    ensemble(("uniform", "hawkes"), kernel="exponential").save(tmp_path)
     back = load_model(tmp_path)
     assert isinstance(back, Ensemble)
-    assert (back.members, back.options, back.models, len(back.weights)) == (TRIO, {"kernel": "exponential"}, (), 0)
+    assert (back.members, len(back.weights)) == (("uniform", "hawkes"), 0)
+    assert [getattr(model, "kernel", None) for model in back.models] == [None, "exponential"]
+
+
+def test_an_ensemble_of_an_older_release_still_opens(tmp_path: Path) -> None:
+    fitted().save(tmp_path)
+    path = tmp_path / "model.json"
+    stored = json.loads(path.read_text())
+    stored["parameters"]["options"] = {"kernel": "exponential"}  # which it kept for members that it made itself
+    path.write_text(json.dumps(stored))
+    assert load_model(tmp_path).members == TRIO  # type: ignore[attr-defined]
+
+
+def test_without_its_members_it_cannot_be_fitted() -> None:
+    with pytest.raises(ValueError, match="made with its members"):
+        Ensemble(domain=UNIT, members=TRIO).fit(scene(), SPAN)
 
 
 @pytest.mark.parametrize("harm", ["a member of an unknown model", "a member without a box", "a member's array lost"])
