@@ -100,7 +100,7 @@ def find(
     >>> from basins import find
     >>> found = find("data/planted.parquet", window="20d", B=0)
     >>> [len(one.basins) for one in found.found]
-    [5, 5, 5]
+    [5, 7]
     """
     started, arguments = time.perf_counter(), arguments_of(find, locals())
     output = None if output is None else Path(output)

@@ -34,7 +34,7 @@ def fit(
     start: str | None,
     end: str | None,
     box: Box | None,
-    horizon: float | None,
+    horizon: str | None,
     parents: bool,
     options: Mapping[str, object],
 ) -> None:
@@ -75,7 +75,7 @@ def forecast(
     session: Session,
     run: Path,
     at: str,
-    horizon: float,
+    horizon: str,
     grid: int,
     output: Path | None,
     events: Path | None,

@@ -30,7 +30,7 @@ def flow(
     session: Session,
     source: Source,
     model: str,
-    step: float,
+    step: str,
     start: str | None,
     end: str | None,
     box: Box | None,

@@ -47,9 +47,9 @@ def evaluate(
     train_start: str | None,
     test_start: str | None,
     test_end: str | None,
-    step: float,
-    horizon: float | None,
-    history: float | None,
+    step: str,
+    horizon: str | None,
+    history: str | None,
     grid: int,
     box: Box | None,
     zoom: Box | None,
@@ -126,15 +126,15 @@ def null(
     nulls: tuple[str, ...],
     statistic: str,
     distance: float | None,
-    delay: float | None,
+    delay: str | None,
     basins: str | None,
-    window: float | None,
+    window: str | None,
     train_start: str | None,
     test_start: str | None,
     test_end: str | None,
-    step: float,
-    horizon: float | None,
-    history: float | None,
+    step: str,
+    horizon: str | None,
+    history: str | None,
     grid: int,
     box: Box | None,
     zoom: Box | None,
@@ -162,7 +162,7 @@ def null(
             source,
             basins,
             null=nulls,
-            window=window or 7.0,
+            window=window or "7d",
             train_start=train_start,
             test_start=test_start,
             test_end=test_end,
@@ -227,7 +227,7 @@ def _refuse_for_basins() -> None:
 @click.option("--step", type=Duration(), default="1d", show_default=True, help="Window after a fit's training time.")
 @click.option("--mark", metavar="COL", help="Test the distribution of this numeric mark, such as a magnitude.")
 @GRID
-def diagnose(session: Session, run: Path, model: str | None, step: float, mark: str | None, grid: int) -> None:
+def diagnose(session: Session, run: Path, model: str | None, step: str, mark: str | None, grid: int) -> None:
     """Check a fit, or a model of an evaluation, on the events after its training: residuals and calibration.
 
     Draws one page, RUN/diagnosis-MODEL.png, and writes the numbers beside it.

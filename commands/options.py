@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,13 @@ class Duration(Word):
 
     name = "DURATION"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Days in a word."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word itself, once it is one; whoever takes it reads it."""
         from stpp.dates import duration
 
         try:
-            return duration(value)
+            duration(value)
+            return value
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
 
@@ -91,11 +93,12 @@ def names(*flags: str, default: str | None = "", kind: str = "", **how: Any) -> 
 
     def listed(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
         words = tuple(word for text in value for word in text.split(",") if word)
-        if kind and words != ("all",):
-            registry(kind).check(*words)
         return words if words or default is not None else None
 
-    return click.option(*flags, multiple=True, callback=listed, default=[default] if default else None, **how)
+    kind_of = Name(kind) if kind else str
+    return click.option(
+        *flags, type=kind_of, multiple=True, callback=listed, default=[default] if default else None, **how
+    )
 
 
 def stack(*options: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -177,8 +180,9 @@ class Name(Word):
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The name itself."""
-        registry(self.kind).check(value)
+        """The name itself, or several with commas between, or ``all``."""
+        if value != "all":
+            registry(self.kind).check(*filter(None, value.split(",")))
         return value
 
 
@@ -208,6 +212,7 @@ class Chooses(Verb):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse with the flags of what is named."""
+        self._check_names(ctx, args)
         chosen = self._chosen(args)
         ctx.meta[BROUGHT] = self._flags(chosen)
         try:
@@ -238,6 +243,19 @@ class Chooses(Verb):
             options[name] = value
         ctx.params["options"] = options
         return super().invoke(ctx)
+
+    def _check_names(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse wrong names before the right ones are imported for their flags."""
+        parser = self.make_parser(ctx)
+        parser.ignore_unknown_options = True
+        with suppress(click.UsageError):  # which parsing in earnest tells
+            given, _, order = parser.parse_args(args=list(args))
+            for one in order:
+                if isinstance(one.type, Name):
+                    value = given.get(str(one.name))
+                    for text in value if isinstance(value, list | tuple) else [value]:
+                        if isinstance(text, str):
+                            one.type.convert(text, one, ctx)
 
     def _chosen(self, args: list[str]) -> list[str]:
         """What the words of a command line name, or its options by default; and the members of an ensemble."""

@@ -48,7 +48,7 @@ def map_(
     time: str | None,
     coords: tuple[str, ...] | None,
     weight: str | None,
-    window: float | None,
+    window: str | None,
     box: Box | None,
     axes: tuple[str, ...] | None,
     colours: tuple[str, ...],
@@ -93,7 +93,7 @@ def map_(
 @click.option("--model", help="Which model of an evaluation.  [default: the best beside the reference]")
 @click.option("--step", type=Duration(), help="Window after a fit's training time.  [default: 1d]")
 @click.option("--grid", type=click.IntRange(1), help="Cells per axis of a fit's forecasts.  [default: 100]")
-def animate(session: Session, run: Path, output: Path, model: str | None, step: float | None, grid: int | None) -> None:
+def animate(session: Session, run: Path, output: Path, model: str | None, step: str | None, grid: int | None) -> None:
     """Animate a run of 'evaluate', 'fit', 'basins' or 'flow': what was expected of each window, then what came."""
     from stpp.maps.run import animate
 

@@ -4,7 +4,7 @@ from .domain import Box, Grid
 from .events import Events, Window
 from .fitting.results import FitResult
 from .ingest.posts import ReadOptions
-from .ingest.readers import Ingested, read_events
+from .ingest.readers import Ingested, read_events, write_events
 from .intensity import Forecast, IntensityModel
 from .maps.run import animate, draw_map
 from .models import MODELS, make_models
@@ -39,4 +39,5 @@ __all__ = [
     "option",
     "read_events",
     "simulate_to",
+    "write_events",
 ]

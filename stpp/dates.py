@@ -10,18 +10,27 @@ DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 """Unit of a duration → its days."""
 
 
-def day_of(when: str | float, epoch: str) -> float:
-    """A date given by a user, as days since ``epoch``: ISO (UTC unless it says otherwise) or a number of days.
+Moment = str | float | datetime
+"""A point of time as a user gives it: an ISO date or time, days since the epoch, or a datetime; UTC by default."""
+
+
+def day_of(when: Moment, epoch: str) -> float:
+    """A date given by a user, as days since ``epoch``: ISO or a datetime (UTC unless it says so), or a number of days.
 
     Raises
     ------
     ValueError
-        if it is neither
+        if it is none of them
+
+    Examples
+    --------
+    >>> day_of("1970-01-02T12:00", "1970-01-01T00:00:00+00:00")
+    1.5
     """
-    if isinstance(when, int | float) or re.fullmatch(r"[-+]?\d+(\.\d*)?", when):
+    if isinstance(when, int | float) or (isinstance(when, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?", when)):
         return float(when)
     try:
-        moment = datetime.fromisoformat(when)
+        moment = when if isinstance(when, datetime) else datetime.fromisoformat(when)
     except ValueError:
         raise ValueError(f"'{when}' is not a date: write 2016-03-01, 2016-03-01T12:00 or a number of days") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

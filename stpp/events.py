@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from stpp.dates import Moment, day_of
 from stpp.domain import Array, Box
 
 EPOCH = "1970-01-01T00:00:00+00:00"
@@ -21,16 +24,32 @@ EPOCH = "1970-01-01T00:00:00+00:00"
 class Window:
     """The half-open interval [start, end) of time, in days since the events' epoch.
 
+    :meth:`Events.window` makes one from dates.
+
+    Parameters
+    ----------
+    start, end : days
+
     Raises
     ------
     ValueError
         if it is not finite or does not end after it starts
+
+    Examples
+    --------
+    >>> week = Window(0, 7)
+    >>> week.duration
+    7.0
+    >>> [one.start for one in week.rolling(step=3, horizon=1)]
+    [0.0, 3.0, 6.0]
     """
 
     start: float
     end: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "start", float(self.start))
+        object.__setattr__(self, "end", float(self.end))
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
             raise ValueError(f"a window must end after it starts; got [{self.start:g}, {self.end:g})")
 
@@ -68,6 +87,16 @@ class Events:
     ------
     ValueError
         if lengths disagree, a time or coordinate is not finite, or a weight is negative
+
+    Examples
+    --------
+    >>> events = Events([0.5, 0.1, 2.0], [[0.2, 0.3], [0.4, 0.1], [0.9, 0.9]])
+    >>> events
+    <Events: 3 from 1970-01-01 02:24 to 1970-01-03 00:00 UTC, 2-d (x0, x1)>
+    >>> events.t.tolist()
+    [0.1, 0.5, 2.0]
+    >>> len(events.before("1970-01-02"))
+    2
     """
 
     t: Array
@@ -116,8 +145,101 @@ class Events:
         elif len(self.axes) != x.shape[1]:
             raise ValueError(f"{len(self.axes)} axis names for {x.shape[1]} coordinates")
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        time: str = "t",
+        coords: Sequence[str] = ("x", "y"),
+        weight: str | None = None,
+        author: str | None = None,
+        parent: str | None = None,
+        epoch: str = EPOCH,
+    ) -> Events:
+        """Events from the columns of a data frame, every row one; what :func:`stpp.read_events` leaves out is an error.
+
+        Parameters
+        ----------
+        frame : a row per event
+        time : column of times (UTC where they name no zone), or of days since ``epoch``
+        coords : columns of coordinates, in map units
+        weight : column of importance ≥ 0; every event counts 1 without
+        author : column of authors' names
+        parent : column of row numbers of the events replied to, −1 for none
+        epoch : ISO time that ``t`` counts from
+            all other columns become marks
+
+        Raises
+        ------
+        ValueError
+            if a column is missing, or a time or coordinate is (the column and how many are named)
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"t": ["2020-01-01", "2020-01-02"], "x": [0.1, 0.2], "y": [0.3, 0.4], "likes": [1, 9]})
+        >>> events = Events.from_frame(frame)
+        >>> events.mark("likes").tolist()
+        [1, 9]
+        """
+        used = [name for name in (time, *coords, weight, author, parent) if name is not None]
+        for name in used:
+            if name not in frame.columns:
+                raise ValueError(f"the frame has no column '{name}'; it has {', '.join(map(str, frame.columns))}")
+            if name in (time, *coords) and (n := int(frame[name].isna().sum())):
+                raise ValueError(
+                    f"column '{name}' lacks {n:,} of {len(frame):,} values: stpp.read_events counts such rows"
+                )
+        codes, names = (None, ()) if author is None else pd.factorize(frame[author])
+        marks = frame.drop(columns=used)
+        return cls(
+            _days(frame[time], epoch),
+            frame[list(coords)].to_numpy(dtype=float),
+            np.ones(len(frame)) if weight is None else frame[weight].to_numpy(dtype=float),
+            author=codes,
+            authors=tuple(map(str, names)),
+            parent=None if parent is None else frame[parent].to_numpy(),
+            marks=pa.Table.from_pandas(marks, preserve_index=False) if len(marks.columns) else None,
+            epoch=epoch,
+            axes=tuple(coords),
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per event: ``t`` (UTC), a column per axis, ``weight``, ``author`` and ``parent`` if known, the marks.
+
+        Times are rounded to microseconds; ``t`` of the events is exact.
+
+        Examples
+        --------
+        >>> Events([0.5], [[1.0]]).to_frame()
+                                  t   x0  weight
+        0 1970-01-01 12:00:00+00:00  1.0     1.0
+        """
+        start = pd.Timestamp(datetime.fromisoformat(self.epoch).astimezone(UTC))
+        columns: dict[str, Any] = {"t": start + pd.to_timedelta(np.round(self.t * 86400e6), unit="us")}
+        columns |= dict(zip(self.axes, self.x.T, strict=True)) | {"weight": self.weight}
+        if self.author is not None:
+            names = np.array([*self.authors, None], dtype=object)
+            columns["author"] = names[self.author]
+        if self.parent is not None:
+            columns["parent"] = self.parent
+        marks = {} if self.marks is None else self.marks.to_pandas().to_dict(orient="series")
+        return pd.DataFrame(columns | {name: values for name, values in marks.items() if name not in columns})
+
     def __len__(self) -> int:
         return len(self.t)
+
+    def __repr__(self) -> str:
+        where = f"{self.d}-d ({', '.join(self.axes)})"
+        if not len(self):
+            return f"<Events: none, {where}>"
+        first, last = (f"{self.date(t):%Y-%m-%d %H:%M}" for t in (self.t[0], self.t[-1]))
+        return f"<Events: {len(self):,} from {first} to {last} UTC, {where}>"
+
+    def _repr_html_(self) -> str:
+        head = self.rows(0, min(5, len(self))).to_frame().to_html(index=False)  # which escapes what posts say
+        return f"<p>{escape(repr(self).strip('<>'))}</p>{head}"
 
     @property
     def d(self) -> int:
@@ -184,9 +306,19 @@ class Events:
             object.__setattr__(part, name, value)
         return part
 
-    def before(self, t: float) -> Events:
-        """The history strictly before ``t``."""
-        return self.rows(0, int(np.searchsorted(self.t, t, side="left")))
+    def window(self, start: Moment, end: Moment) -> Window:
+        """The window from one date to another.
+
+        Examples
+        --------
+        >>> Events([0.0], [[0.0]]).window("1970-01-02", "1970-01-09")
+        Window(start=1.0, end=8.0)
+        """
+        return Window(day_of(start, self.epoch), day_of(end, self.epoch))
+
+    def before(self, t: Moment) -> Events:
+        """The history strictly before a date, or ``t`` days since the epoch."""
+        return self.rows(0, int(np.searchsorted(self.t, day_of(t, self.epoch), side="left")))
 
     def between(self, window: Window) -> Events:
         """The events in [window.start, window.end)."""
@@ -218,10 +350,17 @@ class Events:
         """The UTC date and time at ``t`` days since the epoch."""
         return datetime.fromisoformat(self.epoch).astimezone(UTC) + timedelta(days=float(t))
 
-    def days(self, when: datetime) -> float:
+    def days(self, when: Moment) -> float:
         """Days since the epoch at a date; a date without a time zone is taken as UTC."""
-        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return (aware - datetime.fromisoformat(self.epoch)) / timedelta(days=1)
+        return day_of(when, self.epoch)
+
+
+def _days(times: pd.Series[Any], epoch: str) -> Array:
+    """Days since the epoch of times, or of numbers that are days already."""
+    if pd.api.types.is_numeric_dtype(times):
+        return times.to_numpy(dtype=float)
+    start = pd.Timestamp(datetime.fromisoformat(epoch).astimezone(UTC))
+    return np.asarray((pd.to_datetime(times, utc=True) - start) / pd.Timedelta(days=1), dtype=float)
 
 
 def _renumber(parent: NDArray[np.int64], kept: NDArray[np.int64], n: int) -> NDArray[np.int64]:

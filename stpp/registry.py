@@ -28,12 +28,12 @@ class Registry(MutableMapping[str, T]):
 
     Examples
     --------
-    >>> shapes = Registry("number", {"pi": "math:pi"})
-    >>> round(shapes["pi"], 2)
-    3.14
-    >>> shapes["py"]
+    >>> functions = Registry("function", {"cosine": "math:cos", "sine": "math:sin"})
+    >>> functions["cosine"](0)
+    1.0
+    >>> functions["cosin"]
     Traceback (most recent call last):
-    stpp.registry.UnknownNameError: no number 'py'; there are: pi; did you mean 'pi'?
+    stpp.registry.UnknownNameError: no function 'cosin'; there are: cosine, sine; did you mean 'cosine'?
     """
 
     def __init__(self, what: str, entries: Mapping[str, str], families: Mapping[str, str] | None = None) -> None:

@@ -110,6 +110,25 @@ class BacktestResult:
         frame.index.name = "model"
         return frame.sort_values("information_gain", ascending=False, kind="stable")
 
+    def verdict(self, model: str) -> str:
+        """Whether a model is shown to be better or worse than the reference, in words."""
+        reference = self.plan.reference
+        return "the reference" if model == reference else self.gains[model].verdict(reference.replace("-", " "))
+
+    def leaderboard(self) -> pd.DataFrame:
+        """What the command line prints of the models, best information gain first.
+
+        Columns: ``information_gain`` with ``low`` and ``high`` (95 %), ``pooled``, ``fds``, ``overconfidence``,
+        ``quadratic_fds``, ``log_score``, ``verdict``; the rest is in :meth:`summary`.
+        """
+        columns = ["information_gain", "low", "high", "pooled", "fds", "overconfidence", "quadratic_fds", "log_score"]
+        board = self.summary()[columns].copy()
+        board["verdict"] = [self.verdict(str(name)) for name in board.index]
+        return board
+
+    def _repr_html_(self) -> str:
+        return self.leaderboard().to_html(float_format="{:.4f}".format)
+
     def to_json_dict(self) -> dict[str, Any]:
         """The object that ``stpp evaluate --json`` prints; a number that is not finite is None (JSON has none)."""
         models: dict[str, Any] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from stpp.maps.links import address
 from stpp.reports.pages import write_pages
 from stpp.reports.words import rounded, signed
 from stpp.runs.fits import ROUGH_FIT
+from stpp.runs.manifest import command_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,14 +138,13 @@ def _rows(result: BacktestResult) -> list[list[str]]:
         is_reference = name == result.plan.reference
         known = math.isfinite(gain.low) and math.isfinite(gain.high) and not is_reference
         interval = f"[{signed(gain.low, 4)}, {signed(gain.high, 4)}]" if known else ""
-        verdict = "the reference" if is_reference else gain.verdict(result.plan.reference.replace("-", " "))
         numbers = (
             signed(gain.pooled, 4),
             f"{row['fds']:.3f}",
             signed(row["overconfidence"], 3),
             f"{row['quadratic_fds']:.3f}",
         )
-        rows.append([str(name), signed(gain.mean, 4), interval, *numbers, verdict])
+        rows.append([str(name), signed(gain.mean, 4), interval, *numbers, result.verdict(str(name))])
     return rows
 
 
@@ -293,9 +292,9 @@ def _setup(result: BacktestResult) -> list[str]:
 
 
 def _manifest(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values, the command line as it is typed."""
-    shown = {name: value for name, value in manifest.items() if name not in ("argv", "input", "versions")}
-    lines = [("command", shlex.join(map(str, manifest["argv"])))] if "argv" in manifest else []
+    """Names and values, first the command line that makes such a run."""
+    shown = {name: value for name, value in manifest.items() if name not in ("arguments", "input", "versions")}
+    lines = [("command", command_of(manifest))] if "arguments" in manifest else []
     for part in ("input", "versions"):
         lines += [(f"{part}: {name}", _json(value)) for name, value in manifest.get(part, {}).items()]
     return lines + [(name, _json(value)) for name, value in shown.items()]

@@ -31,8 +31,8 @@ class Reporter:
     >>> report = Reporter(print, clock=lambda: next(seconds), terminal=False)
     >>> for done in range(1, 6):
     ...     report("windows", done, 10)
-    windows: 3 of 10 done, 12 s left
-    windows: 5 of 10 done, 40 s left
+    windows: 3 of 10 done, 18 s left
+    windows: 5 of 10 done, 50 s left
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Reporter:
         self._bar: Any = None
         self._stage: tuple[str, int] | None = None
         self._began = self._next = self._wait = 0.0
+        self._first = 0
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Hear of ``done`` pieces of ``total``."""
@@ -58,11 +59,12 @@ class Reporter:
             return
         now = self._clock()
         if self._stage != (label, total):
-            self._stage, self._began, self._wait = (label, total), now, FIRST
+            self._stage, self._began, self._first, self._wait = (label, total), now, done, FIRST
             self._next = now + FIRST
         if now >= self._next and done < total:
-            left = (now - self._began) / max(done, 1) * (total - done)
-            self._tell(f"{label}: {done:,} of {total:,} done, {format_days(left / 86_400)} left")
+            seen = done - self._first
+            left = f", {format_days(round((now - self._began) / seen * (total - done)) / 86_400)} left" if seen else ""
+            self._tell(f"{label}: {done:,} of {total:,} done{left}")
             self._wait = min(self._wait * 5, LONGEST)
             self._next = now + self._wait
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -47,18 +48,20 @@ class RawTable:
     typed: bool = False
 
 
-def read_table(path: Path) -> RawTable:
-    """Read a file of any supported format.
+def read_table(path: Path | pd.DataFrame) -> RawTable:
+    """Read a file of any supported format, or a data frame.
 
     Parameters
     ----------
-    path : .csv, .tsv, .parquet, .jsonl, .ndjson, .json or the tweets.js of a Twitter archive
+    path : a data frame, or .csv, .tsv, .parquet, .jsonl, .ndjson, .json or the tweets.js of a Twitter archive
 
     Raises
     ------
     ValueError
         if it is missing, a folder, empty, of another format, truncated or corrupt; the way out is named
     """
+    if isinstance(path, pd.DataFrame):
+        return _numbered(pa.Table.from_pandas(path, preserve_index=False), typed=True)
     path = Path(path)
     readers: dict[str, Callable[[Path], RawTable]] = {
         ".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_json_lines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from stpp.ingest.formats import read_table
 from stpp.ingest.posts import Posts, ReadOptions, coordinates, find_axes, joined, parse, valid, weights
 from stpp.ingest.quality import QualityReport, Sieve, duplicates, identical_places, tied_times
 from stpp.ingest.storage import is_events_file, load_events, write_events
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Ingested", "ReadOptions", "ingest", "read_events", "write_events"]
 
@@ -38,16 +41,23 @@ class Ingested:
     report: QualityReport
     rejects: pd.DataFrame
 
+    @property
+    def left_out(self) -> list[str]:
+        """A line per cause for which rows cannot be used."""
+        of = f"{', '.join(self.report.files)}: {{}} of {self.report.rows_read:,} rows left out: {{}}"
+        return [of.format(f"{count:,}", cause) for cause, count in self.report.rejected.items()]
 
-def ingest(paths: Sequence[Path], options: ReadOptions | None = None) -> Ingested:
-    """Read files of posts into Events.
+
+def ingest(paths: Sequence[Path | pd.DataFrame], options: ReadOptions | None = None) -> Ingested:
+    """Read files or frames of posts into Events.
 
     A row's first trouble counts, in this order: malformed row, unparseable time, (outside the dates), coordinates or
     text, counts, duplicate id, outside the box, (not in the sample); those in brackets are selections, not rejects.
 
     Parameters
     ----------
-    paths : files of any format of :func:`stpp.ingest.formats.read_table`, or one file that :func:`write_events` wrote
+    paths : files of any format of :func:`stpp.ingest.formats.read_table`, data frames, or one file that
+        :func:`write_events` wrote
     options : how to read them
 
     Raises
@@ -59,13 +69,14 @@ def ingest(paths: Sequence[Path], options: ReadOptions | None = None) -> Ingeste
     options = options or ReadOptions()
     if not paths:
         raise ValueError("no file to read: name at least one")
-    names = tuple(str(path) for path in paths)
-    ours = [is_events_file(Path(path)) for path in paths]
+    names = tuple("the data frame" if isinstance(path, pd.DataFrame) else str(path) for path in paths)
+    ours = [not isinstance(path, pd.DataFrame) and is_events_file(Path(path)) for path in paths]
     if any(ours):
         if len(names) > 1:
             raise ValueError(f"{names[ours.index(True)]} is an events file already: ingest the original files together")
-        return _select(load_events(Path(paths[0])), names[0], options)
-    posts = joined([parse(read_table(Path(path)), number, str(path), options) for number, path in enumerate(paths)])
+        return _select(load_events(Path(names[0])), names[0], options)
+    tables = [read_table(path) for path in paths]
+    posts = joined([parse(raw, number, names[number], options) for number, raw in enumerate(tables)])
     posts.sieve.reject(duplicates(posts.id, posts.sieve.kept), "duplicate id")
     space = _embed(posts, options) if options.embed else None
     posts.sieve.reject_outside(posts.x, options.box)
@@ -83,17 +94,36 @@ def ingest(paths: Sequence[Path], options: ReadOptions | None = None) -> Ingeste
     return Ingested(events, _report(events, posts.sieve, names, posts.columns, posts.notes, space, replies), rejects)
 
 
-def read_events(path: Path, options: ReadOptions | None = None) -> Events:
-    """The events of a file that :func:`write_events` wrote, or of any file that :func:`ingest` reads.
+def read_events(posts: str | Path | pd.DataFrame, options: ReadOptions | None = None) -> Events:
+    """The events of a file that :func:`write_events` wrote, or of any file or frame that :func:`ingest` reads.
+
+    Rows that cannot be used are logged as warnings, by cause.
+
+    Parameters
+    ----------
+    posts : a file, or a data frame with a row per post
+    options : how to read them
 
     Raises
     ------
     ValueError
         as :func:`ingest`
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"created_at": ["2020-01-01T10:00Z"], "x": [0.1], "y": [0.2], "likes": [3]})
+    >>> read_events(frame, ReadOptions(weight="likes")).weight.tolist()
+    [3.0]
     """
-    if options is None and is_events_file(Path(path)):
-        return load_events(Path(path))
-    return ingest([path], options).events
+    if isinstance(posts, str):
+        posts = Path(posts)
+    if options is None and isinstance(posts, Path) and is_events_file(posts):
+        return load_events(posts)
+    read = ingest([posts], options)
+    for line in read.left_out:
+        logger.warning("%s", line)
+    return read.events
 
 
 def _rejects(sieve: Sieve, files: Sequence[str], rows: Any, ids: Sequence[Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ KEY = b"stpp"  # of the schema metadata that says that a Parquet file is an even
 FORMAT = 1
 
 
-def write_events(events: Events, path: Path) -> None:
+def write_events(events: Events, path: str | Path) -> None:
     """Write an events file; a file of that name is replaced whole or not at all.
 
     Its columns are ``t`` (days since the epoch), one for each axis, ``weight``, ``author`` and ``parent`` (row number,

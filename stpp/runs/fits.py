@@ -286,7 +286,7 @@ class Run:
         output: Path | None,
         source: Source,
         at: str | float,
-        horizon: float,
+        horizon: str | float,
         cells: int,
         *,
         seen_too: bool = False,
@@ -302,7 +302,7 @@ class Run:
         if output and (d := self.model.domain.d) > MAX_GRID_DIMENSIONS:
             raise ValueError(f"-o writes a grid, and there is none over {d} dimensions: leave it out")
         with new_file(output, force=force) if output else nullcontext() as temporary:
-            issued, notes = self.forecast(source, at, horizon, cells, seen_too=seen_too)
+            issued, notes = self.forecast(source, at, duration(horizon), cells, seen_too=seen_too)
             if temporary and isinstance(issued, Forecast):
                 issued.to_xarray(source.events).to_netcdf(temporary, engine="h5netcdf")
         return issued, notes

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import platform
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,9 +85,8 @@ def read_source(path: Path, reading: Mapping[str, Any] | None = None) -> Source:
     if storage.is_events_file(path) and not named:
         return Source(path, storage.load_events(path), None, named)
     read = ingest([path], ReadOptions(**named))
-    rows = len(read.events) + len(read.rejects)
-    for cause, count in read.rejects["cause"].value_counts().items():
-        logger.info("%s: %s of %s rows left out: %s", path, f"{count:,}", f"{rows:,}", cause)
+    for line in read.left_out:
+        logger.info("%s", line)
     return Source(path, read.events, read.rejects, named)
 
 
@@ -126,20 +126,22 @@ def arguments_of(function: Callable[..., Any], values: Mapping[str, Any]) -> dic
     asked = {
         name: _plain(values[name])
         for name, parameter in inspect.signature(function).parameters.items()
-        if name not in MANNERS and values[name] != parameter.default
+        if name not in MANNERS and _plain(values[name]) != _plain(parameter.default)
     }
     return {name: value for name, value in asked.items() if value not in (None, {}, [])}
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON has it; a number in words is the number, and 1.0 is 1."""
     if isinstance(value, Box):
         return value.to_list()
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items() if part is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(part) for part in value]
-    return value
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
+        value = float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def describe_run(kind: str, seed: int, source: Source, arguments: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
@@ -154,6 +156,7 @@ def describe_run(kind: str, seed: int, source: Source, arguments: Mapping[str, A
     settings : what follows from them, as JSON values
     """
     events, record = source.events, ingest_record(source.path)
+    kept = source.path.is_file()  # events in memory are kept in a file once there is a run to keep
     return {
         "format": 2,
         "kind": kind,
@@ -166,7 +169,7 @@ def describe_run(kind: str, seed: int, source: Source, arguments: Mapping[str, A
         },
         "input": {
             "path": str(source.path.resolve()),
-            "sha256": sha256(source.path),
+            "sha256": sha256(source.path) if kept else None,
             "reading": source.reading,
             "rows": len(events),
             "first": events.date(events.t[0]).isoformat() if len(events) else None,

@@ -31,7 +31,10 @@ from stpp.models.poisson import Uniform
 mpl.use("Agg")
 
 PLAN = Plan(train_start=0, test=Window(10, 16), step=0.5, grid=12)
-MANIFEST = {"argv": ["stpp", "evaluate", "a b.csv"], "seed": 3, "input": {"sha256": "abc"}, "versions": {"stpp": "1"}}
+MANIFEST = {
+    "kind": "evaluate", "arguments": {"models": ["uniform"]}, "seed": 3, "versions": {"stpp": "1"},
+    "input": {"sha256": "abc", "path": "/there/a b.csv", "reading": {}},
+}  # fmt: skip
 HOSTILE = "<img src=x onerror=alert(1)>|`$x_$"
 
 
@@ -168,7 +171,9 @@ def test_the_same_result_gives_the_same_bytes(result: BacktestResult, written: P
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     events = drifting(axes=(HOSTILE, "[a](javascript:alert(1))"))
     result = run(tmp_path / "store", events)
-    page = write_report(result, tmp_path, title=HOSTILE, manifest={"argv": [HOSTILE], "seed": 0, HOSTILE: [HOSTILE]})
+    page = write_report(
+        result, tmp_path, title=HOSTILE, manifest=MANIFEST | {"arguments": {"reference": HOSTILE}, HOSTILE: [HOSTILE]}
+    )
     tags = Page(page).tags
     assert sum(tag == "img" for tag, _ in tags) == 5
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
