@@ -22,7 +22,7 @@ def steps(folder: Path, *, planted: bool) -> list[list[str]]:
     events, run, forecast = (str(folder / name) for name in ("events.parquet", "run", "forecast.nc"))
     if planted:
         source, place = str(bundled_sample()), []
-        start, split, end, step = "0", "40", "59", "6h"
+        start, split, end, step = "0", "40", "59", "1d"
     else:
         start, split, end, step = "2013-01-01", "2016-01-06", "2017-12-27", "7d"
         source, place = str(folder / "tweets.parquet"), ["--embed", "lsa", "--space-until", split]

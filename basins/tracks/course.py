@@ -14,7 +14,7 @@ from basins.finders.consensus import ConsensusFinder
 from basins.space import Snapshot
 from basins.tracks.continuation import Predictions, examples, predict
 from basins.tracks.tracking import Tracking, follow
-from stpp.compute.progress import Progress
+from stpp.compute.progress import Progress, each
 from stpp.dates import day_of
 from stpp.domain import Array, Box, as_box
 from stpp.events import Events, Window
@@ -172,11 +172,9 @@ def follow_basins(events: Events, plan: Plan, progress: Progress | None = None) 
         raise ValueError("no posts inside the domain in the training windows: widen the box or move the dates")
     finder = plan.finder.fit(events, training, plan.box, np.random.default_rng([plan.seed, 0]))
     snapshots, found = [], []
-    for k, window in enumerate(plan.windows):
+    for k, window in enumerate(each(plan.windows, "basins", progress)):
         snapshots.append(finder.fixed.see(events, window, plan.half_life))
         found.append(finder.find(snapshots[-1], np.random.default_rng([plan.seed, 1, k])))
-        if progress is not None:
-            progress("basins", k + 1, len(plan.windows))
     tracking = follow(snapshots, [one.basins for one in found], method=plan.link)
     return Course(finder, tuple(snapshots), tuple(found), tracking)
 

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from stpp.dates import format_days
+
+T = TypeVar("T")
 
 FIRST, LONGEST = 2.0, 60.0
 """Seconds after which a stage is told of for the first time, and at most from one line to the next."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is worked on, pieces done, pieces in all) after every trial, window, null world or page."""
+"""Called with (what is worked on, pieces done, pieces in all) after every trial, window, null world or page.
+
+Pieces in all are 0 where nobody knows how many there will be.
+"""
+
+
+def each(items: Sequence[T], label: str, progress: Progress | None) -> Iterator[T]:
+    """The items one by one; ``progress`` is told when the work on one is done.
+
+    Examples
+    --------
+    >>> for square in each([1, 4], "squares", print):
+    ...     pass
+    squares 1 2
+    squares 2 2
+    """
+    for done, item in enumerate(items, start=1):
+        yield item
+        if progress is not None:
+            progress(label, done, len(items))
 
 
 class Reporter:
@@ -61,10 +82,13 @@ class Reporter:
         if self._stage != (label, total):
             self._stage, self._began, self._first, self._wait = (label, total), now, done, FIRST
             self._next = now + FIRST
-        if now >= self._next and done < total:
+        if now >= self._next and not total:
+            self._tell(f"{label}: {done:,} done")
+        elif now >= self._next and done < total:
             seen = done - self._first
             left = f", {format_days(round((now - self._began) / seen * (total - done)) / 86_400)} left" if seen else ""
             self._tell(f"{label}: {done:,} of {total:,} done{left}")
+        if now >= self._next:
             self._wait = min(self._wait * 5, LONGEST)
             self._next = now + self._wait
 
@@ -73,10 +97,10 @@ class Reporter:
 
         if self._bar is None or self._stage != (label, total):
             self.close()
-            self._stage, self._bar = (label, total), tqdm(total=total, desc=label, leave=False)
+            self._stage, self._bar = (label, total), tqdm(total=total or None, desc=label, leave=False)
         self._bar.n = done
         self._bar.refresh()
-        if done >= total:
+        if done >= total > 0:
             self.close()
 
     def close(self) -> None:

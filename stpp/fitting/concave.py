@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array
 
 CHUNK = 65_536
@@ -51,7 +52,12 @@ class ConcaveFit:
 
 
 def concave_weights(
-    columns: Array, masses: Array, weight: Array | None = None, *, start: Array | None = None
+    columns: Array,
+    masses: Array,
+    weight: Array | None = None,
+    *,
+    start: Array | None = None,
+    progress: Progress | None = None,
 ) -> ConcaveFit:
     """Maximise ℓ(w) = Σ_i m_i log(Σ_k w_k F_ik) − Σ_k w_k C_k over w ≥ 0.
 
@@ -64,6 +70,7 @@ def concave_weights(
     masses : (K,) C ≥ 0, its compensator; an element without any gets weight 0
     weight : (n,) m_i, default 1
     start : (K,) w > 0 to begin at; only saves time
+    progress : told how far the gap has closed, in percent of its orders of magnitude
 
     Raises
     ------
@@ -74,7 +81,11 @@ def concave_weights(
     usable = masses > 0
     if not usable.all():
         fit = concave_weights(
-            columns[:, usable], masses[usable], weight, start=None if start is None else start[usable]
+            columns[:, usable],
+            masses[usable],
+            weight,
+            start=None if start is None else start[usable],
+            progress=progress,
         )
         weights, information = np.zeros(k), np.zeros((k, k))
         weights[usable], information[np.ix_(usable, usable)] = fit.weights, fit.information
@@ -85,6 +96,7 @@ def concave_weights(
     value = _log_likelihood(columns, w * scale, m) - m.sum() * w.sum()
     if not math.isfinite(value):
         raise ValueError("an event lies where every dictionary element is 0: add a uniform background")
+    closed, first = 0, math.nan
     for _ in range(MAX_STEPS):
         gradient, information = _derivatives(columns, w, scale, m)
         gradient -= m.sum()
@@ -93,6 +105,12 @@ def concave_weights(
         target, _ = nnls(factor.T, np.linalg.solve(factor, ridge @ w + gradient), maxiter=100 * k)
         step = target - w
         slope = float(gradient @ step)
+        if progress is not None:
+            gap = max(slope / float(m.sum()), GAP)
+            first = gap if math.isnan(first) else first
+            way = math.log(first / GAP)
+            closed = max(closed, round(100 * math.log(first / gap) / way) if way > 0 else 100)
+            progress("weights", closed, 100)
         if slope < GAP * m.sum():
             break
         size = 1.0

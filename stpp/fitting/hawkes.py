@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from stpp.compute.progress import Progress, each
 from stpp.dates import format_days
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
@@ -79,7 +80,14 @@ class HawkesParameters:
 
 
 def fit_dictionary(
-    past: Events, window: Window, box: Box, horizon: float, mark: str, log: Array
+    past: Events,
+    window: Window,
+    box: Box,
+    horizon: float,
+    mark: str,
+    log: Array,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[HawkesParameters, FitResult]:
     """The non-negative weights of backgrounds and kernels at the one maximum of the concave log-likelihood.
 
@@ -91,20 +99,21 @@ def fit_dictionary(
     horizon : days ahead that the density of places is learned for
     mark : name of the productivity mark, for labels; "" for none
     log : (n,) logarithm of the mark, zeros without one
+    progress : told of every density and kernel, and how far the weights are
     """
     inside = past.between(window)
     memories = memory_ladder(past, horizon)
-    place, _ = fit_mixture(past, window, box, memories, bandwidth_ladder(past), horizon)
+    place, _ = fit_mixture(past, window, box, memories, bandwidth_ladder(past), horizon, progress=progress)
     kernels = _dictionary(past, inside, window, place)
     powers = EXPONENTS if mark else (0.0,)
     elements = [(kernel, a) for a in powers for kernel in kernels]
     productivity = {a: np.exp(a * (log - log.mean())) for a in powers}
     if len(inside) > SCREEN_EVENTS:
-        elements = _screened(past, window, place, elements, productivity)
-    columns, masses = _design(past, window, place, elements, productivity)
+        elements = _screened(past, window, place, elements, productivity, progress)
+    columns, masses = _design(past, window, place, elements, productivity, progress)
     base = columns.shape[1] - len(elements)
 
-    fit = concave_weights(columns, masses)
+    fit = concave_weights(columns, masses, progress=progress)
     explained = fit.weights * masses / len(inside)
     kept = base + np.flatnonzero(explained[base:] > NEGLIGIBLE)
     means = np.array([productivity[a].mean() for _, a in elements])[kept - base]
@@ -138,7 +147,12 @@ def fit_dictionary(
 
 
 def _design(
-    past: Events, window: Window, place: KernelMixture, elements: list[Element], productivity: dict[float, Array]
+    past: Events,
+    window: Window,
+    place: KernelMixture,
+    elements: list[Element],
+    productivity: dict[float, Array],
+    progress: Progress | None,
 ) -> tuple[Array, Array]:
     """(n, K) value of each background and kernel at each event of the window, and (K,) their compensators."""
     inside, box = past.between(window), place.box
@@ -151,7 +165,7 @@ def _design(
     masses[:2] = window.duration
     masses[2:base] = cycle_integrals(np.array([window.start, window.end]))[0]
     in_box = {h: TriggeringKernel(1.0, h).box_mass(past.x, box) for h in {k.bandwidth for k, _ in elements}}
-    for k, (kernel, a) in enumerate(elements, start=base):
+    for k, (kernel, a) in enumerate(each(elements, "kernels", progress), start=base):
         p = productivity[a]
         if kernel.anywhere:
             value = density * decayed_totals(past.t, p, inside.t, kernel.decay)
@@ -163,14 +177,20 @@ def _design(
 
 
 def _screened(
-    past: Events, window: Window, place: KernelMixture, elements: list[Element], productivity: dict[float, Array]
+    past: Events,
+    window: Window,
+    place: KernelMixture,
+    elements: list[Element],
+    productivity: dict[float, Array],
+    progress: Progress | None,
 ) -> list[Element]:
     """The kernels that the last events of the window give weight to, and those too slow for them to judge."""
     first = len(past) - SCREEN_EVENTS
     last = past.rows(first, len(past))
     part = Window(float(last.t[0]), window.end)
-    columns, masses = _design(last, part, place, elements, {a: p[first:] for a, p in productivity.items()})
-    weights = concave_weights(columns, masses).weights[-len(elements) :]
+    recent = {a: p[first:] for a, p in productivity.items()}
+    columns, masses = _design(last, part, place, elements, recent, progress)
+    weights = concave_weights(columns, masses, progress=progress).weights[-len(elements) :]
     chosen = weights * masses[-len(elements) :] > NEGLIGIBLE * SCREEN_EVENTS
     return [e for e, some in zip(elements, chosen, strict=True) if some or e[0].half_life > part.duration / 4]
 
@@ -228,6 +248,7 @@ class _ExponentialLikelihood:
     window: Window
     box: Box
     tol: float
+    progress: Progress | None = None
 
     def at(self, decay: float, bandwidth: float, weights: Array | None = None, *, fixed: bool = False) -> _Evaluation:
         """Value and gradient in (μ, κ, β, h); μ and κ maximise it, searched from ``weights``, unless ``fixed``."""
@@ -263,12 +284,16 @@ class _ExponentialLikelihood:
         n = len(self.past.between(self.window))
         origin, scale = np.log([decay, bandwidth]), np.eye(2) if whiten is None else whiten
         last: Array | None = None
+        looked: list[float] = []
 
         def loss(z: Array) -> tuple[float, Array]:
             nonlocal last
             place = np.exp(origin + np.clip(scale @ z, -7, 7))
             found = self.at(float(place[0]), float(place[1]), last)
             last = found.weights
+            if self.progress is not None:
+                looked.append(found.value)
+                self.progress("likelihoods", len(looked), 0)
             return -found.value / n, -scale.T @ (found.gradient[2:] * place) / n
 
         close = 0.01 / math.sqrt(n)  # a hundredth of a standard error, in whitened steps
@@ -333,7 +358,9 @@ def _descend(loss: Callable[[Array], tuple[float, Array]], close: float) -> tupl
     return z, slope
 
 
-def fit_exponential(past: Events, window: Window, box: Box) -> tuple[HawkesParameters, FitResult]:
+def fit_exponential(
+    past: Events, window: Window, box: Box, *, progress: Progress | None = None
+) -> tuple[HawkesParameters, FitResult]:
     """One kernel κ β e^{−βτ} φ_h over a uniform background: joint maximum likelihood of μ, κ, β, h.
 
     Given β and h the likelihood is concave in μ and κ, so these are profiled out and only two parameters are searched,
@@ -346,13 +373,14 @@ def fit_exponential(past: Events, window: Window, box: Box) -> tuple[HawkesParam
     half_lives = half_life_ladder(gap, slice_of[1].duration / 4, 4.0, 7)
     bandwidths = bandwidth_ladder(inside, 2.0)
     trials = [(math.log(2) / tau, float(h)) for tau in half_lives for h in bandwidths]
-    decay, bandwidth = max(trials, key=lambda pair: rough.at(*pair).value)
+    decay, bandwidth = max(each(trials, "starts", progress), key=lambda pair: rough.at(*pair).value)
     whiten = None
     if len(inside) > WARM_EVENTS:
-        warm = _ExponentialLikelihood(*_last(inside, window, WARM_EVENTS), box, 1e-6)
+        warm = _ExponentialLikelihood(*_last(inside, window, WARM_EVENTS), box, 1e-6, progress)
         decay, bandwidth, _ = warm.maximise(decay, bandwidth)
         whiten = warm.whitening(decay, bandwidth)
-    decay, bandwidth, converged = _ExponentialLikelihood(past, window, box, 1e-6).maximise(decay, bandwidth, whiten)
+    whole = _ExponentialLikelihood(past, window, box, 1e-6, progress)
+    decay, bandwidth, converged = whole.maximise(decay, bandwidth, whiten)
     exact = _ExponentialLikelihood(past, window, box, 1e-8)
     best = exact.at(decay, bandwidth)
     errors: list[float | None] = [None] * 4

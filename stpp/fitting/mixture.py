@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stpp.compute.progress import Progress, each
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
 from stpp.fitting.concave import concave_weights
@@ -91,14 +92,19 @@ def training_targets(events: Events, window: Window) -> NDArray[np.int64]:
 
 
 def _screened(
-    events: Events, window: Window, box: Box, pairs: list[tuple[float, float]], horizon: float
+    events: Events,
+    window: Window,
+    box: Box,
+    pairs: list[tuple[float, float]],
+    horizon: float,
+    progress: Progress | None,
 ) -> list[tuple[float, float]]:
     """The candidates that the last events choose, and those they can't judge: memories longer than they span."""
     last = events.rows(len(events) - SCREEN_EVENTS, len(events))
     span = float(last.t[-1] - last.t[0])
     part = Window(max(window.start, float(last.t[0])), window.end)
     decays, bandwidths = sorted({b for b, _ in pairs}), sorted({h for _, h in pairs})
-    chosen, _ = fit_mixture(last, part, box, decays, np.array(bandwidths), horizon)
+    chosen, _ = fit_mixture(last, part, box, decays, np.array(bandwidths), horizon, progress=progress)
     picked = set(zip(chosen.decays, chosen.bandwidths, strict=True))
 
     def beyond(decay: float, bandwidth: float) -> bool:
@@ -108,7 +114,14 @@ def _screened(
 
 
 def fit_mixture(
-    events: Events, window: Window, box: Box, decays: Sequence[float], bandwidths: Array, horizon: float
+    events: Events,
+    window: Window,
+    box: Box,
+    decays: Sequence[float],
+    bandwidths: Array,
+    horizon: float,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[KernelMixture, float]:
     """Shares of decayed kernel densities that maximise the predictive log score of the training events.
 
@@ -119,6 +132,7 @@ def fit_mixture(
     ----------
     events : training events and those before, all before ``window.end``
     decays, bandwidths : every pair is one candidate
+    progress : told of every density
 
     Returns
     -------
@@ -126,7 +140,7 @@ def fit_mixture(
     """
     pairs = [(float(b), float(h)) for b in decays for h in bandwidths]
     if len(events) > SCREEN_EVENTS:
-        pairs = _screened(events, window, box, pairs, horizon)
+        pairs = _screened(events, window, box, pairs, horizon, progress)
     rows = training_targets(events, window)
     t = issue_times(events.t[rows], window.start, horizon)
     x, weight = events.x[rows], events.weight[rows]
@@ -134,7 +148,7 @@ def fit_mixture(
         weight = np.ones(len(rows))
     columns = np.empty((len(rows), len(pairs) + 1))
     masses = {h: box.kernel_mass(events.x, h) for _, h in pairs}
-    for k, (decay, bandwidth) in enumerate(pairs):
+    for k, (decay, bandwidth) in enumerate(each(pairs, "densities", progress)):
         columns[:, k] = component_density(events, t, x, decay, bandwidth, box, mass=masses[bandwidth])
     columns[:, -1] = 1 / box.volume
     fit = concave_weights(columns, np.full(len(pairs) + 1, weight.sum()), weight)

@@ -42,7 +42,7 @@ class BasinRates(RegionRates):
         began = time.perf_counter()
         past = events.before(window.end)
         inside = self.training_events(past, window)
-        model = self.with_places(past, window)
+        model = self.with_places(past, window, progress)
         decays = excitation_ladder(inside, window)
         columns, masses = model._design(past, window, decays)
         fit = concave_weights(columns, masses)

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from stpp.compute.progress import Progress
+from stpp.compute.progress import Progress, each
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting.concave import GAP, concave_weights
@@ -94,7 +94,7 @@ class Ensemble(IntensityModel):
         blank = self._blank_members()
         fitted = {name: model.fit(past, window, progress=progress) for name, model in blank.items()}
         models = tuple(replace(fitted[name], floor=0.0) for name in self.members)
-        judged = self._forecast_last_third(blank, past, window)
+        judged = self._forecast_last_third(blank, past, window, progress)
         if judged is None:
             weights, parameters, converged = np.full(len(models), 1 / len(models)), {}, True
         else:
@@ -126,10 +126,11 @@ class Ensemble(IntensityModel):
         """
         if len(self.models) != len(self.members):
             raise ValueError("an ensemble is made with its members: make_models(['ensemble'], domain)")
-        return {name: replace(model, floor=self.floor) for name, model in zip(self.members, self.models, strict=True)}
+        given = zip(self.members, self.models, strict=True)
+        return {name: replace(model, domain=self.domain, floor=self.floor) for name, model in given}
 
     def _forecast_last_third(
-        self, blank: dict[str, IntensityModel], past: Events, window: Window
+        self, blank: dict[str, IntensityModel], past: Events, window: Window, progress: Progress | None
     ) -> tuple[Array, Array, Array] | None:
         """What :func:`stack` needs, from forecasts of the last third of the window's events; None if too few."""
         first = len(past.before(window.start))
@@ -152,8 +153,10 @@ class Ensemble(IntensityModel):
         totals = np.empty_like(density)
         for name, model in blank.items():
             columns = np.flatnonzero(np.equal(self.members, name))
-            early = model.fit(known, Window(window.start, start))
-            for k, forecast in enumerate(early.rolling_forecasts(past, windows, grid)):
+            early = model.fit(known, Window(window.start, start), progress=progress)
+            stream = early.rolling_forecasts(past, windows, grid)
+            for k, _ in enumerate(each(windows, f"rehearsing {name}", progress)):
+                forecast = next(stream)
                 rows = slice(edges[k], edges[k + 1])
                 density[rows, columns] = forecast.relative_at(targets.x[rows])[:, None]
                 totals[rows, columns] = forecast.total

@@ -194,7 +194,7 @@ class FlowModel(DecayingKDE):
             self, carried_share=0.0, **{name: _LEARNED[name] for name in self.tried_names if name in _LEARNED}
         )
         blank.refuse_longer_than(window.duration)
-        still = replace(DecayingKDE.fit(blank, events, window), origin=window.start)
+        still = replace(DecayingKDE.fit(blank, events, window, progress=progress), origin=window.start)
         where = still._search(past, window)
         rehearsal = Rehearsal.of(past, window, still.mixture, self.horizon)
 

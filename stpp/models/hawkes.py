@@ -153,10 +153,11 @@ class Hawkes(IntensityModel):
         past = events.before(window.end)
         self.training_events(past, window)
         if self.kernel == "exponential":
-            parameters, result = fit_exponential(past, window, self.domain)
+            parameters, result = fit_exponential(past, window, self.domain, progress=progress)
         else:
             log = log_mark(past, self.productivity) if self.productivity else np.zeros(len(past))
-            parameters, result = fit_dictionary(past, window, self.domain, self.horizon, self.productivity, log)
+            how = (self.horizon, self.productivity, log)
+            parameters, result = fit_dictionary(past, window, self.domain, *how, progress=progress)
         values = {f.name: getattr(parameters, f.name) for f in dataclasses.fields(parameters)}
         return replace(self, **values, result=replace(result, seconds=time.perf_counter() - began))
 

@@ -68,7 +68,8 @@ class HistoricalAverage(IntensityModel):
         past = events.before(window.end)
         n = len(self.training_events(past, window))
         ladder = bandwidth_ladder(past)
-        mixture, score = fit_mixture(past, window, self.domain, self._decay_options(past), ladder, self.horizon)
+        decays = self._decay_options(past)
+        mixture, score = fit_mixture(past, window, self.domain, decays, ladder, self.horizon, progress=progress)
         ground = self._ground_rate(past, window)
         fitted = replace(
             self,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Grid
 from stpp.events import Events, Window
 from stpp.fitting.mixture import bandwidth_ladder, fit_mixture, half_life_ladder
@@ -129,14 +130,16 @@ class RegionRates(IntensityModel):
         """Spectral radius of :attr:`offspring`: below 1, every cascade dies out."""
         return float(np.abs(np.linalg.eigvals(self.offspring)).max()) if self.offspring.size else 0.0
 
-    def with_places(self, past: Events, window: Window) -> Self:
+    def with_places(self, past: Events, window: Window, progress: Progress | None = None) -> Self:
         """A copy with its regions and its place densities learned, and no rates yet."""
         model = self
         if not self.membership.size:
             rng = np.random.default_rng(self.seed)
             cells = Partition.around_landmarks(past.x, self.regions, self.domain, rng)
             model = replace(self, membership=np.eye(len(cells)), cell_shape=(), cell_centres=cells.centres)
-        place, _ = fit_mixture(past, window, self.domain, [0.0], bandwidth_ladder(past), self.horizon)
+        place, _ = fit_mixture(
+            past, window, self.domain, [0.0], bandwidth_ladder(past), self.horizon, progress=progress
+        )
         model = replace(model, place_bandwidths=place.bandwidths, place_shares=place.shares)
         rng = np.random.default_rng(self.seed)
         samplers = model._samplers(past, window.end)

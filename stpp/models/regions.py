@@ -65,7 +65,7 @@ class HawkesRegions(RegionRates):
         began = time.perf_counter()
         past = events.before(window.end)
         inside = self.training_events(past, window)
-        model = self.with_places(past, window)
+        model = self.with_places(past, window, progress)
         members = np.ascontiguousarray(model.members(past.x).T)
         decays, shared = pooled_excitation(past, members, window)
         penalty = _best_penalty(past, members, window, decays, shared)
