@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from basins.basin import Basin, Finder, Found
-from basins.excitation import influence_graph, influence_of
-from basins.finders.regions import RegionsFinder
+from basins.excitation import influence_graph
 from basins.measures import measure
 from basins.space import Snapshot
 from basins.tracks.continuation import coefficients
@@ -123,10 +122,12 @@ def _remarks(course: Course) -> tuple[str, ...]:
 def _influences(course: Course, events: Events, plan: Plan, named: Mapping[int, Name]) -> nx.DiGraph | None:
     """Which of the newest basins excite which, by the posts of all windows; for the finder that looks for it."""
     last = max((k for k, basins in enumerate(course.basins) if basins), default=None)
-    if last is None or plan.finder.name != RegionsFinder.name:
+    if last is None:
         return None
     basins = course.basins[last]
-    measured = influence_of(course.finder.fixed.see(events, plan.span), basins)
+    measured = course.finder.influences(course.finder.fixed.see(events, plan.span), basins)
+    if measured is None:
+        return None
     return influence_graph(measured, [named[course.tracking.track_of(last, basin.id)].text for basin in basins])
 
 

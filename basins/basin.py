@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numba import njit
@@ -17,6 +17,9 @@ from scipy.sparse import csr_array
 from basins.space import Snapshot, Space
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
+
+if TYPE_CHECKING:
+    from stpp.influence.regions import Influence
 
 TOP_MEMBERS = 10
 """Posts, at most, kept as the most typical ones of a basin."""
@@ -87,6 +90,8 @@ class Finder(ABC):
 
     name: ClassVar[str]
     summary_line: ClassVar[str]
+    replicated: ClassVar[bool] = False
+    """Whether its basins are made of its replicates, so that without them it finds none."""
 
     replicates: int = 30
     windows: int = 1
@@ -106,6 +111,14 @@ class Finder(ABC):
     @abstractmethod
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The basins of a window seen in this finder's space; none in a window without posts."""
+
+    def quick(self) -> Self:
+        """The same finder for where basins are: without replicates, which say how probable they are, if it can."""
+        return self if self.replicated else replace(self, replicates=0)
+
+    def influences(self, snapshot: Snapshot, basins: Sequence[Basin]) -> Influence | None:
+        """Which of the basins excite which, for a finder that looks for it."""
+        return None
 
     @property
     def fixed(self) -> Space:

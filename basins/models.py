@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from basins.finders import FINDERS, make_finder
-from basins.finders.consensus import ConsensusFinder
 from stpp.compute.progress import Progress
 from stpp.events import Events, Window
 from stpp.models.basins import BasinRates
@@ -40,10 +39,7 @@ class FoundRates(BasinRates):
         rng = np.random.default_rng(self.seed)
         past = events.before(window.end)
         self.training_events(past, window)
-        finder = make_finder(self.method, self.domain.d)
-        if not isinstance(finder, ConsensusFinder):  # whose basins are made of its replicates
-            finder = replace(finder, replicates=0)  # probabilities of existence are not needed
-        finder = finder.fit(past, [window], self.domain, rng)
+        finder = make_finder(self.method, self.domain.d).quick().fit(past, [window], self.domain, rng)
         cells = finder.fixed.partition
         found = finder.find(finder.fixed.see(past, window), rng).basins
         membership = np.array([basin.membership for basin in found]) if found else np.ones((1, len(cells)))

@@ -18,11 +18,13 @@ from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid, relative_density
 from stpp.events import Events, Window
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
 
     from stpp.compute.progress import Progress
     from stpp.fitting.results import FitResult
+    from stpp.partition import Partition
 
 FLOOR = 1e-4
 """Share of every forecast spread evenly over the domain, so that no cell is impossible."""
@@ -253,6 +255,15 @@ class IntensityModel(ABC):
         """
         for window in windows[first:]:
             yield self.forecast(window, events.before(window.start), grid)
+
+    @property
+    def regions(self) -> tuple[Partition, Array] | None:
+        """Cells and (B, cells) memberships of the regions that it is made of; most are made of none."""
+        return None
+
+    def trials(self) -> dict[str, pd.DataFrame]:
+        """Name of a table → every trial of a search for parameters; most models search for none."""
+        return {}
 
     @property
     def remark(self) -> str:

@@ -81,6 +81,7 @@ class ConsensusFinder(Finder):
     """
 
     name: ClassVar[str] = "consensus"
+    replicated: ClassVar[bool] = True
     summary_line: ClassVar[str] = "what most of many HDBSCAN clusterings of random halves of the posts agree on"
 
     landmarks: int = 500

@@ -21,7 +21,7 @@ from basins.finders.density import DensityFinder
 from basins.space import Snapshot, Space
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box
 from stpp.events import Events, Window
-from stpp.influence.regions import LEVEL
+from stpp.influence.regions import LEVEL, Influence
 from stpp.partition import Partition
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ class RegionsFinder(Finder):
         fine, coarse = (Partition.around_landmarks(x, n, box, rng) for n in (LANDMARKS, REGIONS))
         cells = np.ascontiguousarray(np.eye(len(coarse))[coarse.index(fine.centres)].T)
         return replace(self, space=Space(fine, predictive_bandwidth(parts, box, rng)), hills=None, cells=cells)
+
+    def influences(self, snapshot: Snapshot, basins: Sequence[Basin]) -> Influence:
+        """Which of the basins excite which: see :func:`basins.excitation.influence_of`."""
+        return influence_of(snapshot, basins)
 
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The regions of a window that excite themselves or each other, at a level shared among all windows."""

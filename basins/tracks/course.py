@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from basins.basin import Basin, Finder, Found
-from basins.finders.consensus import ConsensusFinder
 from basins.space import Snapshot
 from basins.tracks.continuation import Predictions, examples, predict
 from basins.tracks.tracking import Tracking, follow
@@ -218,9 +217,7 @@ def regions_before(
     n = max(1, math.floor((at - past.t[0]) / window))
     windows = [Window(at - (k + 1) * window, at - k * window) for k in reversed(range(n))]
     rng = np.random.default_rng(seed)
-    if not isinstance(finder, ConsensusFinder):  # whose basins are what replicates agree on; others need none for where
-        finder = replace(finder, replicates=0)
-    fitted = finder.fit(past, windows, box, rng)
+    fitted = finder.quick().fit(past, windows, box, rng)
     space, spot = fitted.fixed, np.asarray(place, dtype=float)
     found = fitted.find(space.see(past, windows[-1]), rng).basins
     regions = [basin.membership for basin in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from stpp.fitting.mixture import issue_times
 from stpp.fitting.results import FitResult, Parameter
 from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 from stpp.options import option, options_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDES = {1: 100, 2: 100, 3: 20}
 """Dimensions → cells per axis of the grid on which forecasts are compared; above 3 they are evaluated at the events."""
@@ -191,6 +194,10 @@ class Ensemble(IntensityModel):
         """What weight each member has."""
         shares = [f"{model.name} {weight:.2f}" for weight, model in self.parts]
         return f"weighs {', '.join(shares)}" if shares else ""
+
+    def trials(self) -> dict[str, pd.DataFrame]:
+        """Those of the members, as ``trials-NAME``."""
+        return {f"{kind}-{model.name}": table for model in self.models for kind, table in model.trials().items()}
 
     @property
     def parts(self) -> list[tuple[float, IntensityModel]]:

@@ -278,6 +278,10 @@ class FlowModel(DecayingKDE):
             default_pair=self.default_pair(),
         )
 
+    def trials(self) -> dict[str, pd.DataFrame]:
+        """Its own, as ``trials``."""
+        return {"trials": self.trials_table()}
+
     def trials_table(self) -> pd.DataFrame:
         """Every trial: its parameters in units of the data, and its gain in rehearsals (NaN: given up half-way)."""
         import pandas as pd

@@ -101,6 +101,11 @@ class RegionRates(IntensityModel):
             return Partition.of_grid(Grid(self.domain, self.cell_shape))
         return Partition(self.domain, self.cell_centres)
 
+    @property
+    def regions(self) -> tuple[Partition, Array]:
+        """Its cells, and their memberships."""
+        return self.partition, self.cell_members.T
+
     @cached_property
     def cell_members(self) -> Array:
         """(cells, R) membership of each cell in each region, the rest included as the last one."""

@@ -26,7 +26,6 @@ from stpp.compute.progress import Progress
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.intensity import IntensityModel
-from stpp.models.rates import RegionRates
 from stpp.partition import Partition
 from stpp.planning.whatif_report import BasinChange, Estimate, WhatIf
 
@@ -325,8 +324,8 @@ def _regions(
     """The cells and (B, cells) memberships that results are given for."""
     if partition is not None and memberships is not None:
         return partition, np.asarray(memberships, dtype=float)
-    if isinstance(model, RegionRates):
-        return model.partition, model.cell_members.T
+    if model.regions is not None:
+        return model.regions
     cells = Partition.around_landmarks(past.x, REGIONS, model.domain, np.random.default_rng(0))
     return cells, np.eye(len(cells))
 

@@ -18,8 +18,7 @@ from stpp.events import Events, Window
 from stpp.files.outputs import new_file, new_run
 from stpp.influence.declustering import write_parents
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
-from stpp.models import MODELS, Ensemble, make_models
-from stpp.models.flow import FlowModel
+from stpp.models import MODELS, make_models
 from stpp.models.stored import load_model
 from stpp.runs.manifest import Source, arguments_of, describe_run, read_manifest, sha256, source_of, write_manifest
 
@@ -152,12 +151,8 @@ def write_trials(directory: Path, model: IntensityModel) -> None:
 
     Those of an ensemble's members go to ``trials-NAME.csv``; other models have none.
     """
-    if isinstance(model, FlowModel):
-        model.trials_table().to_csv(directory / "trials.csv", index_label="trial")
-    if isinstance(model, Ensemble):
-        for member in model.models:
-            if isinstance(member, FlowModel):
-                member.trials_table().to_csv(directory / f"trials-{member.name}.csv", index_label="trial")
+    for name, table in model.trials().items():
+        table.to_csv(directory / f"{name}.csv", index_label="trial")
 
 
 def fit_facts(model: IntensityModel) -> dict[str, Any]:

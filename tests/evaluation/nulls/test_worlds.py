@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.backtests.plan import Plan
+from evaluation.nulls import NULLS, chosen_nulls
 from evaluation.nulls.worlds import (
-    NULLS,
     Context,
     NullResult,
     analysed,
-    chosen_nulls,
     describe_nulls,
     expected_counts,
     groups,
