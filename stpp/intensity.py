@@ -257,11 +257,11 @@ class IntensityModel(ABC):
             yield self.forecast(window, events.before(window.start), grid)
 
     @property
-    def regions(self) -> tuple[Partition, Array] | None:
+    def own_regions(self) -> tuple[Partition, Array] | None:
         """Cells and (B, cells) memberships of the regions that it is made of; most are made of none."""
         return None
 
-    def trials(self) -> dict[str, pd.DataFrame]:
+    def trial_tables(self) -> dict[str, pd.DataFrame]:
         """Name of a table → every trial of a search for parameters; most models search for none."""
         return {}
 

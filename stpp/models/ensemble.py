@@ -195,9 +195,9 @@ class Ensemble(IntensityModel):
         shares = [f"{model.name} {weight:.2f}" for weight, model in self.parts]
         return f"weighs {', '.join(shares)}" if shares else ""
 
-    def trials(self) -> dict[str, pd.DataFrame]:
+    def trial_tables(self) -> dict[str, pd.DataFrame]:
         """Those of the members, as ``trials-NAME``."""
-        return {f"{kind}-{model.name}": table for model in self.models for kind, table in model.trials().items()}
+        return {f"{kind}-{model.name}": table for model in self.models for kind, table in model.trial_tables().items()}
 
     @property
     def parts(self) -> list[tuple[float, IntensityModel]]:

@@ -278,7 +278,7 @@ class FlowModel(DecayingKDE):
             default_pair=self.default_pair(),
         )
 
-    def trials(self) -> dict[str, pd.DataFrame]:
+    def trial_tables(self) -> dict[str, pd.DataFrame]:
         """Its own, as ``trials``."""
         return {"trials": self.trials_table()}
 

@@ -102,7 +102,7 @@ class RegionRates(IntensityModel):
         return Partition(self.domain, self.cell_centres)
 
     @property
-    def regions(self) -> tuple[Partition, Array]:
+    def own_regions(self) -> tuple[Partition, Array]:
         """Its cells, and their memberships."""
         return self.partition, self.cell_members.T
 

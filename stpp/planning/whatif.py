@@ -324,8 +324,8 @@ def _regions(
     """The cells and (B, cells) memberships that results are given for."""
     if partition is not None and memberships is not None:
         return partition, np.asarray(memberships, dtype=float)
-    if model.regions is not None:
-        return model.regions
+    if model.own_regions is not None:
+        return model.own_regions
     cells = Partition.around_landmarks(past.x, REGIONS, model.domain, np.random.default_rng(0))
     return cells, np.eye(len(cells))
 

@@ -151,7 +151,7 @@ def write_trials(directory: Path, model: IntensityModel) -> None:
 
     Those of an ensemble's members go to ``trials-NAME.csv``; other models have none.
     """
-    for name, table in model.trials().items():
+    for name, table in model.trial_tables().items():
         table.to_csv(directory / f"{name}.csv", index_label="trial")
 
 
