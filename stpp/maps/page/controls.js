@@ -196,7 +196,7 @@ const Controls = (() => {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       show(Store.state);
       Legends.draw();
-      Main.redraw();
+      Store.redraw();
     });
     update(Store.state, new Set(["mode"]));
     Keys.start();

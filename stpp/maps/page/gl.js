@@ -74,7 +74,7 @@ const Gl = (() => {
       return;
     }
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => { setUp(); Main.redraw(); });
+    canvas.addEventListener("webglcontextrestored", () => { setUp(); Store.redraw(); });
     setUp();
   }
 

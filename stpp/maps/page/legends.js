@@ -54,7 +54,7 @@ const Legends = (() => {
     }
     const top = Fields.top(), ticks = [0, 1, top / 4, top].filter((value, k) => k !== 1 || (top > 3 && top < 60));
     const places = ticks.sort((a, b) => a - b).map((value) => [Math.sqrt(value / top), short(value)]);
-    const near = places.filter(([place], k) => k === 0 || k === places.length - 1 || !crowded(places, k));
+    const near = places.filter((_, k) => k === 0 || k === places.length - 1 || !crowded(places, k));
     return ramp(Palette.density(), near, "relative density, 1 = even");
   }
 

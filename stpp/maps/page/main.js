@@ -1,5 +1,5 @@
 /* Load, start everyone, draw when something changed; window.stpp tells tests and consoles the numbers behind. */
-const Main = (() => {
+(() => {
   const element = (id) => document.getElementById(id);
   let frames = 0, waiting = false;
 
@@ -76,6 +76,4 @@ const Main = (() => {
   }
 
   start().catch(fail);
-
-  return { redraw };
 })();

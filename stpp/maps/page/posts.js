@@ -11,7 +11,7 @@ const Posts = (() => {
     : "time");
 
   /* The time that the basins of a window were found in. */
-  const basinSpan = (w) => (Atlas.meta.basins.spans[w]?.[0] == null ? "" : Clock.span(...Atlas.meta.basins.spans[w]));
+  const basinSpan = (w) => ((Atlas.meta.basins.spans[w]?.[0] ?? null) === null ? "" : Clock.span(...Atlas.meta.basins.spans[w]));
 
   const ms = (row) => Atlas.meta.posts.first + Atlas.array("time")[row] * Atlas.meta.posts.tick;
 

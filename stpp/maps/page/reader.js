@@ -136,7 +136,7 @@ const Reader = (() => {
     if (!wanted.length || !Posts.hasTexts()) {
       matches = found = null;
       result.replaceChildren();
-      Main.redraw();
+      Store.redraw();
       return null;
     }
     const hits = new Uint8Array(Posts.count()), { chunk, chunks } = Atlas.meta.texts;
@@ -164,7 +164,7 @@ const Reader = (() => {
     matches = hits;
     found = { before, top: Posts.top(rowsOf(hits), HITS) };
     report();
-    Main.redraw();
+    Store.redraw();
   }
 
   function* rowsOf(hits) {

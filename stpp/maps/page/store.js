@@ -35,6 +35,9 @@ const Store = (() => {
     listeners.forEach((listener) => listener(state, changed));
   }
 
+  /* Something else than the state has changed how things look: everyone is told, with no keys. */
+  const redraw = () => listeners.forEach((listener) => listener(state, new Set()));
+
   /* What is shown before the reader chooses: the last window that is no mere beginning, the forecast that told most. */
   function defaults() {
     const { windows, basins, scores, groups } = Atlas.meta, models = Atlas.models();
@@ -67,5 +70,5 @@ const Store = (() => {
   /* In sequential mode's first beat, the forecast is out and nobody knows yet what came. */
   const awaited = () => state.mode === "sequential" && state.beat === 0;
 
-  return { state, defaults, set, subscribe, window, awaited };
+  return { state, defaults, set, redraw, subscribe, window, awaited };
 })();

@@ -345,7 +345,7 @@ const Strip = (() => {
     const left = event.clientX - stage.left - tooltip.offsetWidth / 2;
     tooltip.style.left = `${Math.max(4, Math.min(stage.width - tooltip.offsetWidth - 4, left))}px`;
     tooltip.style.top = `${stage.height - tooltip.offsetHeight - 8}px`;
-    Main.redraw();
+    Store.redraw();
   }
 
   function leave() {
@@ -353,7 +353,7 @@ const Strip = (() => {
     const tooltip = document.getElementById("tooltip");
     tooltip.hidden = true;
     tooltip.style.whiteSpace = "";
-    Main.redraw();
+    Store.redraw();
   }
 
   function start(element) {
