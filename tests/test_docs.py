@@ -95,3 +95,31 @@ def test_verbs_are_in_the_page():
     assert all(
         f"## stpp {name}\n" in page for name, command in main.commands.items() if isinstance(command, click.Command)
     )
+
+
+def drawn() -> dict[str, list[str]]:
+    """Folder → what the drawing of the tree in CONTRIBUTING.md says is in it, "" for the top."""
+    (text,) = re.findall(r"```text\n(cli\.py.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    folder, found = "", dict[str, list[str]]({"": []})
+    for indent, name in re.findall(r"^(  )?([a-z][\w.]*/?) ", text, re.MULTILINE):
+        if not indent:
+            folder = name
+            found[folder] = []
+        found[folder if indent else ""].append(name)
+    return found
+
+
+@pytest.mark.parametrize("package", ["stpp/", "basins/", "evaluation/"])
+def test_the_drawing_of_the_tree_is_the_tree(package):
+    there = [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / package).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    assert sorted(drawn()[package]) == sorted(name for name in there if not name.startswith("__"))
+
+
+def test_the_top_of_the_drawing_is_there():
+    assert all((ROOT / name).exists() for name in drawn()[""])
+    folders = {f"{path.parent.name}/" for path in ROOT.glob("*/*.py")}
+    assert folders <= set(drawn()[""])
