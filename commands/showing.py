@@ -63,6 +63,7 @@ def map_(
     nothing but a browser: no server, no network. Runs of 'evaluate' and 'basins' bring a map of their own.
     """
     from stpp.maps.run import draw_map
+    from stpp.reports.words import plural
 
     drawn = draw_map(
         inputs,
@@ -82,8 +83,7 @@ def map_(
         progress=session.progress,
     )
     session.log(*drawn.remarks)
-    posts, size = drawn.facts["posts"], drawn.facts["bytes"]
-    told = f"{posts:,} post{'s' * (posts != 1)}, {size / 1e6:.1f} MB"
+    told = f"{plural(drawn.facts['posts'], 'post')}, {drawn.facts['bytes'] / 1e6:.1f} MB"
     session.show({"output": str(output), **drawn.facts}, f"{output}: {told}")
 
 

@@ -10,7 +10,7 @@ from basins.report.trust import against_rules
 from basins.tracks.tracking import Track
 from stpp.dates import in_words
 from stpp.events import Events
-from stpp.reports.words import chance_of, in_percent, some
+from stpp.reports.words import chance_of, in_percent, plural, some
 
 if TYPE_CHECKING:
     from basins.analysis import Analysis
@@ -64,7 +64,7 @@ def last_with_basins(analysis: Analysis) -> int | None:
 def counted(analysis: Analysis, k: int) -> str:
     """How many posts and basins a window has, in words."""
     posts, basins = len(analysis.snapshots[k].posts), len(analysis.found[k].basins)
-    return f"{posts:,} post{'s' * (posts != 1)}, {basins or 'no'} basin{'s' * (basins != 1)}"
+    return f"{plural(posts, 'post')}, {plural(basins, 'basin') if basins else 'no basins'}"
 
 
 def called(analysis: Analysis, track: int) -> str:
@@ -100,8 +100,8 @@ def _how_many(analysis: Analysis, events: Events | None) -> str:
     if not basins:
         k, tracks = last_with_basins(analysis), len(analysis.tracking.tracks)
         assert k is not None, "where tracks are, basins were"
-        why = "holds no posts" if not posts else f"has no basin among its {posts:,} post{'s' * (posts != 1)}"
-        ago = f"{last - k} window{'s' * (last - k > 1)} earlier{f' ({when(analysis, k, events)})' if events else ''}"
+        why = "holds no posts" if not posts else f"has no basin among its {plural(posts, 'post')}"
+        ago = f"{plural(last - k, 'window')} earlier{f' ({when(analysis, k, events)})' if events else ''}"
         return (
             f"There is no basin now: {where} {why}; {tracks} lived earlier. The last window with basins was {ago}: "
             f"{counted(analysis, k)}."

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from basins.measures import Trend, trend
 from basins.tracks.course import Course, Plan, cases, follow_basins, predicted
 from basins.tracks.fates import fates
+from stpp.chance import monte_carlo_p
 from stpp.events import Events
 
 LEVEL = 0.05
@@ -48,24 +49,18 @@ def judge(course: Course, null_changes: Sequence[float] = (), null_trends: Seque
             "windows": len(track.basins),
             "probability": max(course.basins[k][b].probability for k, b in track.basins),
             "change": fate.change,
-            "change_p": _p(fate.change, null_changes),
+            "change_p": float(monte_carlo_p(fate.change, null_changes)),
             "trend_slope": fit.slope,
             "trend_low": fit.low,
             "trend_high": fit.high,
             "trend_r2": fit.r2,
             "trend_p": fit.p,
             "trend_z": z,
-            "trend_p_adjusted": _p(abs(z), null_trends),
+            "trend_p_adjusted": float(monte_carlo_p(abs(z), null_trends)),
         }
         rows.append(row | {"verdict": _verdict(row)})
     columns = ["track", "windows", "probability", "change", "change_p", "trend_slope", "trend_low", "trend_high"]
     return pd.DataFrame(rows, columns=[*columns, "trend_r2", "trend_p", "trend_z", "trend_p_adjusted", "verdict"])
-
-
-def _p(value: float, null: Sequence[float]) -> float:
-    if not len(null) or math.isnan(value):
-        return math.nan
-    return (1 + int((np.asarray(null) >= value).sum())) / (len(null) + 1)
 
 
 def _z(fit: Trend) -> float:

@@ -30,6 +30,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stpp.chance import monte_carlo_p
 from stpp.dates import in_words
 from stpp.domain import Array
 from stpp.events import Events
@@ -163,8 +164,8 @@ class KnoxResult:
 
     @property
     def p_value(self) -> Array:
-        """(D, T) one-sided (1 + #{permuted ≥ observed})/(B + 1)."""
-        return np.asarray((1 + (self.permuted >= self.pairs).sum(axis=0)) / (len(self.permuted) + 1))
+        """(D, T) one-sided: see :func:`stpp.chance.monte_carlo_p`."""
+        return monte_carlo_p(self.pairs, self.permuted)
 
     def lines(self) -> list[str]:
         """In words, a line per band."""

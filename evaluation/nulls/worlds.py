@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evaluation.backtests.plan import Plan
 from evaluation.nulls import NULLS
+from stpp.chance import monte_carlo_p
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
 
@@ -39,9 +40,6 @@ It is wide on purpose: at 0.5 the rate of 300 events was too even, and the likel
 worlds from their own background too often (mean p of 14 was 0.24; 0.54 with 2.0). Knox' statistic errs on the safe
 side there: at a level of 5 % it rejected 1 of 80.
 """
-
-TIE = 1e-9
-"""Values this close, relative to the observed one, count as equal: a refit on reordered events differs by rounding."""
 
 World = Callable[[np.random.Generator], Events]
 """rng → one null world."""
@@ -328,9 +326,8 @@ class NullResult:
 
     @property
     def p_value(self) -> float:
-        """(1 + #{T_b ≥ T}) / (B + 1), one-sided; never below 1/(B + 1). Values equal but for rounding count as ≥."""
-        reached = np.asarray(self.values) >= self.observed - TIE * abs(self.observed)
-        return (1 + int(reached.sum())) / (len(self.values) + 1)
+        """One-sided: see :func:`stpp.chance.monte_carlo_p`."""
+        return float(monte_carlo_p(self.observed, self.values))
 
     @property
     def mean(self) -> float:

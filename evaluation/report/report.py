@@ -17,7 +17,7 @@ from stpp.dates import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS
 from stpp.maps.links import address
 from stpp.reports.pages import write_pages
-from stpp.reports.words import rounded, signed
+from stpp.reports.words import listed, p_in_table, plural, rounded, signed
 from stpp.runs.fits import ROUGH_FIT
 from stpp.runs.manifest import command_of
 
@@ -153,7 +153,7 @@ def _scored(result: BacktestResult) -> list[str]:
     counts, plan = result.counts, result.plan
     gain = result.gains[plan.reference]
     where = "in the zoom box" if plan.zoom is not None else "in the domain"
-    windows = f"{counts['scored']} window{'s' * (counts['scored'] != 1)} of {in_words(plan.horizon or plan.step)}"
+    windows = f"{plural(counts['scored'], 'window')} of {in_words(plan.horizon or plan.step)}"
     lines = [
         f"{windows}, {counts['events']:,} events {where} scored; "
         f"gain in nats per event over {plan.reference}, mean over windows",
@@ -193,7 +193,7 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         verb, whose = ("beats", "its") if len(better) == 1 else ("beat", "their")
         gains = ", ".join(f"{name} by {signed(others[name].mean, 4)}" for name in better)
         lines = [
-            f"{_listed(better)} {verb} {reference}: the {level} interval of {whose} information gain lies above 0 "
+            f"{listed(better)} {verb} {reference}: the {level} interval of {whose} information gain lies above 0 "
             f"({gains} nats per event)."
         ]
     else:
@@ -202,9 +202,9 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         more = ", though some are beyond chance (below): more windows would tell" if beyond else ""
         lines = [f"{how}: no model is shown to beat {reference}; no {level} interval of a gain lies above 0{more}."]
     if open_:
-        lines.append(f"No difference from {reference} is shown for {_listed(open_)}.")
+        lines.append(f"No difference from {reference} is shown for {listed(open_)}.")
     if worse:
-        lines.append(f"Worse than {reference}: {_listed(worse)}.")
+        lines.append(f"Worse than {reference}: {listed(worse)}.")
     real = [f"{row['better']} over {row['worse']}" for _, row in pairs[pairs["real"]].iterrows()]
     count = "the only pair" if len(pairs) == 1 else f"all {len(pairs)} pairs"
     lines.append(
@@ -220,7 +220,7 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         }
         for statistic, tested in adjust(nulls).groupby("statistic", sort=False):
             told = [
-                f"{said[kind]} null worlds of {_listed(list(chosen['null']))}{'' if kind == 'too few' else ' give'}"
+                f"{said[kind]} null worlds of {listed(list(chosen['null']))}{'' if kind == 'too few' else ' give'}"
                 for kind, chosen in findings(tested).items()
             ]
             lines.append(f"{statistic}: {'; '.join(told)} ({100 * (1 - LEVEL):g} %, Benjamini–Hochberg).")
@@ -244,15 +244,11 @@ def _csep(pairs: pd.DataFrame) -> dict[str, Any]:
     rows = [
         [
             f"{row['better']} – {row['worse']}",
-            *(_chance(row[n]) if "_p_" in n else rounded(row[n]) for n in CSEP.values()),
+            *(p_in_table(row[n]) if "_p_" in n else rounded(row[n]) for n in CSEP.values()),
         ]
         for row in pairs.to_dict("records")
     ]
     return {"columns": ["pair", *CSEP], "rows": rows}
-
-
-def _chance(p: float) -> str:
-    return "< 0.001" if p < 0.001 else rounded(p)
 
 
 def _scores(result: BacktestResult) -> dict[str, Any]:
@@ -302,10 +298,6 @@ def _manifest(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _on_map(result: BacktestResult) -> list[tuple[str, str]]:

@@ -28,6 +28,7 @@ from scipy.stats import chi2, norm
 from stpp.domain import Array
 from stpp.events import Events
 from stpp.flow.flow import Flow
+from stpp.reports.words import in_percent
 
 LEVEL = 0.05
 """Share of false alarms among what is called beyond chance."""
@@ -164,7 +165,7 @@ def flow_lines(facts: Mapping[str, Any]) -> list[str]:
         if (np.abs(velocity) > norm.isf(LEVEL / 2) * velocity_error).any():
             heading = f", on the whole towards {direction(velocity, facts['axes'])}"
         mean = _plus_minus(facts["mean_speed"], facts["mean_speed_error"])
-        lines.append(f"{_percent(facts['share_moving'])} of the mass moves beyond chance{heading}")
+        lines.append(f"{in_percent(facts['share_moving'])} of the mass moves beyond chance{heading}")
         lines.append(f"mean speed {mean} map units per day (chance alone: {_two_digits(facts['chance_speed'])})")
         if facts["fastest"]:
             fastest = facts["fastest"]
@@ -172,7 +173,7 @@ def flow_lines(facts: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("no motion is certain on the map as a whole")
         if facts["share_significant"] > LEVEL:
-            share = _percent(facts["share_significant"])
+            share = in_percent(facts["share_significant"])
             lines[-1] += (
                 f": cells with {share} of the mass would each pass a test of their own, but neighbours err together"
             )
@@ -182,7 +183,7 @@ def flow_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     growth = _plus_minus(100 * facts["growth"], 100 * facts["growth_error"], sign=True)
     if facts["share_growing"] > 0:
-        lines.append(f"growth {growth} % per day; {_percent(facts['share_growing'])} of the mass grows or shrinks")
+        lines.append(f"growth {growth} % per day; {in_percent(facts['share_growing'])} of the mass grows or shrinks")
         lines[-1] += " beyond chance"
     else:
         lines.append(f"no growth or decay beyond chance ({growth} % per day)")
@@ -224,10 +225,6 @@ def _extreme(
 
 def _place(extreme: Mapping[str, Any]) -> str:
     return f"({', '.join(f'{v:.3g}' for v in extreme['place'])})"
-
-
-def _percent(share: float) -> str:
-    return "< 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _two_digits(value: float) -> str:

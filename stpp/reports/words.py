@@ -23,6 +23,11 @@ def p_in_words(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.1 else f"p = {value:.2f}"
 
 
+def p_in_table(value: float) -> str:
+    """A p-value in a column of them: ``< 0.001``, ``0.0312``; a dash where not known."""
+    return "< 0.001" if value < 0.001 else rounded(value)
+
+
 def number(value: float) -> str:
     """Three significant digits; a dash where nothing is known."""
     if math.isnan(value):
@@ -38,11 +43,21 @@ SAID = 5
 """Basins that one sentence speaks of, at most."""
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names as a list in words: ``a``, ``a and b``, ``a, b and c``."""
+    every = list(names)
+    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
 def some(names: Iterable[str]) -> str:
     """A few names as a list in words; of many the first ones and how many more."""
     every = list(names)
-    shown = every if len(every) <= SAID else [*every[: SAID - 1], f"{len(every) - SAID + 1} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return listed(every if len(every) <= SAID else [*every[: SAID - 1], f"{len(every) - SAID + 1} more"])
+
+
+def plural(n: int, noun: str) -> str:
+    """A number of things: ``1 post``, ``2,000 posts``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def in_percent(share: float) -> str:
