@@ -51,6 +51,13 @@ class Analysis:
     tests : a row per statistic and null: null, statistic, observed, null_mean, null_sd, p_value, B; empty if none
     influence : who excites whom, where the finder says so
     remarks : what a reader should know
+
+    Examples
+    --------
+    >>> import basins
+    >>> found = basins.find("data/planted.parquet", window="20d", B=0)
+    >>> found.method, len(found.windows)
+    ('density', 2)
     """
 
     method: str

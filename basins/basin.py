@@ -43,6 +43,13 @@ class Basin:
     saddle : density on the highest way out of the region (0 where there is none: no other basin and no noise)
     probability : of existence: share of bootstrap replicates in which it is found again
     members : rows (of all events) of the posts nearest to its peak, the nearest first; one of each place
+
+    Examples
+    --------
+    >>> import basins
+    >>> largest = basins.find("data/planted.parquet", window="20d", B=0).found[0].basins[0]
+    >>> 0 < largest.share < 1
+    True
     """
 
     id: int
@@ -71,6 +78,11 @@ class Found:
     ----------
     basins : in order of mass, the largest first
     remark : what a reader should know, such as that fewer basins are supported than asked for
+
+    Examples
+    --------
+    >>> len(Found(()).basins)
+    0
     """
 
     basins: tuple[Basin, ...]
@@ -86,6 +98,12 @@ class Finder(ABC):
     replicates : bootstrap replicates behind the probability of existence
     windows : in how many windows basins will be looked for: the level of a test is shared among them
     space : fixed by :meth:`fit`
+
+    Examples
+    --------
+    >>> from basins import make_finder
+    >>> make_finder("markov", d=2, options={"basins": 3}).basins
+    3
     """
 
     name: ClassVar[str]

@@ -13,7 +13,7 @@ from stpp.events import Events, Window
 from stpp.models.basins import BasinRates
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FoundRates(BasinRates):
     """Rates over basins that a finder finds in the very posts that the model is fitted to.
 

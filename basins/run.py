@@ -178,6 +178,12 @@ def null_test(
     ------
     ValueError
         as :func:`find`
+
+    Examples
+    --------
+    >>> null_test("data/planted.parquet", B=3)
+    Traceback (most recent call last):
+    ValueError: 3 null worlds allow no p of 0.05 or below: take -B 19 or more
     """
     started, arguments = time.perf_counter(), arguments_of(null_test, locals())
     output = None if output is None else Path(output)
@@ -252,6 +258,15 @@ def what_if(
     ------
     ValueError
         if the model has seen the time, or the place is none of its domain; in one sentence with the way out
+
+    Examples
+    --------
+    >>> import stpp, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = stpp.fit("data/planted.parquet", "uniform", end=40, output=f"{folder}/run")
+    ...     found = what_if(f"{folder}/run", add=10, at=40, place=(0.5, 0.5), simulations=10)
+    >>> found.extra.mean
+    0.0
     """
     fitted = load_run(Path(run))
     model, events = fitted.model, read_again(fitted.manifest).events.inside(fitted.model.domain)

@@ -86,6 +86,11 @@ class GainInterval:
     block_length : windows per block
     windows : how many were scored
     excluded : windows without events, which have no score
+
+    Examples
+    --------
+    >>> GainInterval(0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.01, 1, 60, 0).approximate
+    False
     """
 
     mean: float
@@ -130,6 +135,13 @@ def information_gain_intervals(
     ------
     ValueError
         if no window has weight, or a gain there is NaN or +inf
+
+    Examples
+    --------
+    >>> gains = {"mine": [0.1, 0.3, 0.2, 0.2]}
+    >>> found = information_gain_intervals(gains, [9, 9, 9, 9], overlap=1, rng=np.random.default_rng(0))
+    >>> round(found["mine"].mean, 3), found["mine"].windows
+    (0.2, 4)
     """
     importance = np.asarray(weight, dtype=float)
     scored = importance > 0

@@ -57,6 +57,12 @@ class Evaluation:
     result : the backtest: scores of every model and window, forecasts that were kept
     nulls : gains held against null worlds, if any were asked for
     output : the run directory, if one was
+
+    Examples
+    --------
+    >>> when = {"test_start": 40, "test_end": 42, "grid": 10, "reference": "uniform"}
+    >>> print(str(evaluate("data/planted.parquet", ["uniform"], **when)).splitlines()[1][:7])
+    uniform
     """
 
     result: BacktestResult
@@ -265,6 +271,12 @@ def null_test(
     ------
     ValueError
         in one sentence with the way out
+
+    Examples
+    --------
+    >>> null_test("data/planted.parquet", B=3)
+    Traceback (most recent call last):
+    ValueError: 3 null worlds allow no p of 0.05 or below: take -B 19 or more
     """
     started, arguments = time.perf_counter(), arguments_of(null_test, locals())
     output = None if output is None else Path(output)
@@ -374,6 +386,12 @@ def diagnose(
     ------
     ValueError
         if it is no such run, or nothing came after its training
+
+    Examples
+    --------
+    >>> diagnose("data")
+    Traceback (most recent call last):
+    ValueError: data/manifest.json is missing: give a directory that 'stpp fit -o' wrote
     """
     held = load_held_out(Path(run), model, duration(step))
     rng = np.random.default_rng(seed)
@@ -404,6 +422,12 @@ def report_run(
     ------
     ValueError
         if it is no such run, or its events are gone
+
+    Examples
+    --------
+    >>> report_run("data")
+    Traceback (most recent call last):
+    ValueError: data/manifest.json is missing: give a directory that 'stpp evaluate -o' wrote
     """
     run = Path(run)
     result, manifest = load_result(run)

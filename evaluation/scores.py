@@ -231,6 +231,13 @@ class Score:
     units : of the value
     meaning : in one line
     citation : where it comes from
+
+    Examples
+    --------
+    >>> SCORES["log_score"].proper, SCORES["fds"].proper
+    (True, False)
+    >>> SCORES["fds"].function([2.0, 4.0], [1.0, 1.0])
+    3.0
     """
 
     function: Callable[..., float]

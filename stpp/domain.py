@@ -46,6 +46,14 @@ class Box:
     ------
     ValueError
         if an axis is empty, reversed or not finite
+
+    Examples
+    --------
+    >>> box = Box((0, 0), (2, 1))
+    >>> box.volume
+    2.0
+    >>> box.contains([[1.5, 0.5], [3.0, 0.5]]).tolist()
+    [True, False]
     """
 
     low: tuple[float, ...]
@@ -150,6 +158,14 @@ class Grid:
     ------
     ValueError
         if a side has no cell, or the grid is too large to hold (the arithmetic is in the message)
+
+    Examples
+    --------
+    >>> grid = Grid.over(Box((0, 0), (2, 1)), 4)
+    >>> grid.shape
+    (4, 4)
+    >>> grid.histogram([[0.1, 0.1], [1.9, 0.9]]).sum()
+    2.0
     """
 
     box: Box

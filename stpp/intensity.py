@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from stpp.dates import in_words
 from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid, relative_density
 from stpp.events import Events, Window
+from stpp.options import is_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +39,7 @@ SIMULATIONS = 200
 """Simulated catalogues behind a forecast that has no closed form."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Forecast:
     """Expected number of events per grid cell over a window, given the history at its start.
 
@@ -47,6 +50,16 @@ class Forecast:
     counts : ``grid.shape`` float ≥ 0, expected counts, the floor included
     model : name of the model that issued it
     floor : share ε of the total that was spread evenly over the domain
+
+    Examples
+    --------
+    >>> from stpp.domain import Box
+    >>> grid = Grid.over(Box((0.0,), (1.0,)), 2)
+    >>> forecast = Forecast.of(Window(0, 7), grid, np.array([1.0, 3.0]), "by hand", floor=0.0)
+    >>> forecast
+    <Forecast by by hand: 4.0 events in 7 days, 2 cells>
+    >>> forecast.density.tolist()
+    [0.5, 1.5]
     """
 
     window: Window
@@ -67,6 +80,12 @@ class Forecast:
         total = float(counts.sum())
         relative_density(counts)
         return cls(window, grid, (1 - floor) * counts + floor * total / grid.cells, model, floor)
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.grid.shape))
+        return (
+            f"<Forecast by {self.model}: {self.total:,.1f} events in {in_words(self.window.duration)}, {shape} cells>"
+        )
 
     @property
     def total(self) -> float:
@@ -174,8 +193,11 @@ class PointForecast:
 
 AnyForecast = Forecast | PointForecast
 
+ASKED = ("intensity", "compensator", "total_compensator", "forecast", "simulate")
+"""What only a fitted model can tell."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class IntensityModel(ABC):
     """A conditional intensity λ(t, x | H_t) on ``domain``, in expected events per day per unit volume.
 
@@ -188,6 +210,15 @@ class IntensityModel(ABC):
     domain : the box that events fall in; declared, or taken from training data once
     floor : share of every forecast spread evenly over the domain
     result : what the fit reports, None before it
+
+    Examples
+    --------
+    >>> import stpp
+    >>> events = stpp.read_events("data/planted.parquet")
+    >>> model = stpp.make_models(["uniform"], stpp.Box.around(events.x))["uniform"]
+    >>> fitted = model.fit(events, events.span)
+    >>> fitted.result.n_events == len(events)
+    True
     """
 
     name: ClassVar[str]
@@ -198,6 +229,29 @@ class IntensityModel(ABC):
     domain: Box
     floor: float = FLOOR
     result: FitResult | None = field(default=None, repr=False, compare=False)
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        for name in ASKED:
+            if name in vars(cls):
+                setattr(cls, name, _once_fitted(vars(cls)[name]))
+
+    def __repr__(self) -> str:
+        where = f"{self.domain.d}-d box {self.domain.to_list()}"
+        if not self.fitted:
+            return f"<{self.name}, not fitted, on a {where}>"
+        told = f" to {self.result.n_events:,} events" if self.result is not None else ""
+        return f"<{self.name} fitted{told} on a {where}>"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it has what a fit finds: a result, an array, or a number that is NaN before."""
+        if self.result is not None:
+            return True
+        found = [f for f in dataclasses.fields(self) if not is_option(f)]
+        arrays = [getattr(self, f.name) for f in found if isinstance(getattr(self, f.name), np.ndarray)]
+        numbers = [getattr(self, f.name) for f in found if f.default != f.default]  # NaN, which no fit leaves
+        return not (arrays or numbers) or any(a.size for a in arrays) or any(n == n for n in numbers)
 
     @classmethod
     def members_of(cls, options: Mapping[str, object]) -> tuple[str, ...]:
@@ -321,6 +375,18 @@ class IntensityModel(ABC):
         (directory / "model.json").write_text(text + "\n")
         if arrays:
             np.savez(directory / "model.npz", allow_pickle=False, **arrays)
+
+
+def _once_fitted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a model, which says in words that the model is to be fitted first."""
+
+    @functools.wraps(method)
+    def asked(self: IntensityModel, *args: Any, **how: Any) -> Any:
+        if not self.fitted:
+            raise ValueError(f"{self.name} is not fitted yet: fit it first, model = model.fit(events, window)")
+        return method(self, *args, **how)
+
+    return asked
 
 
 def _described(model: IntensityModel, prefix: str, arrays: dict[str, Array]) -> dict[str, Any]:

@@ -99,16 +99,30 @@ def option(
     metavar: str = "",
     kind: str = "",
 ) -> Any:
-    """A dataclass field that users may set; see :class:`Option`. Its kind follows from the type of the field."""
+    """A dataclass field that users may set; see :class:`Option`. Its kind follows from the type of the field.
+
+    Examples
+    --------
+    >>> @dataclass
+    ... class Smooth:
+    ...     width: float = option(1.0, "of the window", above=0)
+    >>> options_of(Smooth)["width"].parse("2.5")
+    2.5
+    """
     facts = {"help": help, "choices": tuple(choices), "least": least, "above": above, "metavar": metavar, "kind": kind}
     return dataclasses.field(default=default, metadata={KEY: facts})
+
+
+def is_option(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field was declared by :func:`option`."""
+    return KEY in field.metadata
 
 
 def options_of(cls: type) -> dict[str, Option]:
     """The options that a dataclass declares, in the order of its fields."""
     found = {}
     for field in dataclasses.fields(cls):
-        if KEY in field.metadata:
+        if is_option(field):
             facts = dict(field.metadata[KEY])
             kind = facts.pop("kind") or _kind(field.type)
             found[field.name] = Option(name=field.name, kind=kind, default=field.default, **facts)

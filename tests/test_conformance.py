@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
 
+from stpp.compute.progress import Progress
 from stpp.domain import Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import Forecast, IntensityModel, PointForecast
@@ -115,6 +116,46 @@ def raw(model: IntensityModel) -> IntensityModel:
 # -- fitting ------------------------------------------------------------------------------------------------------
 
 
+@every_model
+def test_an_unfitted_model_says_to_fit_it_first(label: str) -> None:
+    model, events, grid = blank(label, 2), world(2), Grid.over(unit(2), 4)
+    assert not model.fitted
+    assert "not fitted" in repr(model)
+    rng = np.random.default_rng(0)
+    for ask in (
+        lambda: model.intensity(np.array([31.0]), np.array([[0.5, 0.5]]), events),
+        lambda: model.compensator(NEXT, events, grid),
+        lambda: model.simulate(NEXT, events, rng),
+        lambda: model.forecast(NEXT, events, grid),
+    ):
+        with pytest.raises(ValueError, match=r"is not fitted yet: fit it first, model = model\.fit\(events, window\)"):
+            ask()
+    assert len(repr(fitted(label, 2))) < 150
+    assert fitted(label, 2).fitted
+
+
+@every_model
+def test_a_fit_tells_how_far_it_is_and_finds_the_same(label: str) -> None:
+    heard: dict[str, list[tuple[int, int]]] = {}
+
+    def hear(stage: str, done: int, total: int) -> None:
+        heard.setdefault(stage, []).append((done, total))
+
+    told = fit_only(blank(label, 2), world(2), TRAINING, hear)
+    quiet = fit_only(blank(label, 2), world(2), TRAINING, None)
+    assert content(told) == content(quiet)
+    assert heard or label == "uniform"
+    for calls in heard.values():
+        assert all(0 <= done <= total or total == 0 for done, total in calls)
+
+
+def fit_only(model: IntensityModel, events: Events, window: Window, progress: Progress | None) -> IntensityModel:
+    found = model.fit(events, window, progress=progress)
+    assert found.result is not None
+    return replace(found, result=replace(found.result, seconds=0.0))
+
+
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_a_fit_returns_a_copy_and_changes_nothing_else(label: str, d: int) -> None:
     events, model = world(d), blank(label, d)
@@ -127,6 +168,7 @@ def test_a_fit_returns_a_copy_and_changes_nothing_else(label: str, d: int) -> No
     assert content(first) == content(second)
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_what_the_fit_reports_is_what_the_model_says(label: str, d: int) -> None:
     model = fitted(label, d)
@@ -142,6 +184,7 @@ def test_what_the_fit_reports_is_what_the_model_says(label: str, d: int) -> None
     assert "log-likelihood" in result.summary(label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 @every_model
 def test_too_few_events_are_refused_in_one_line_or_fitted(label: str, n: int) -> None:
@@ -164,6 +207,7 @@ ONE_TIME = (np.full(50, 12.0), some_places(2, 50))
 ONE_PLACE = (np.linspace(0, 29, 50), np.full((50, 2), 0.3))
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize(("t", "x"), [ONE_TIME, ONE_PLACE], ids=["time", "place"])
 def test_events_all_at_one_time_or_one_place_can_be_fitted(label: str, t: Array, x: Array) -> None:
@@ -179,6 +223,7 @@ def test_events_all_at_one_time_or_one_place_can_be_fitted(label: str, t: Array,
     assert forecast.total > 0
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 @pytest.mark.parametrize("c", [4.0, 3.0])
 def test_the_unit_of_space_adds_exactly_its_logarithm(label: str, d: int, c: float) -> None:
@@ -190,6 +235,7 @@ def test_the_unit_of_space_adds_exactly_its_logarithm(label: str, d: int, c: flo
     assert there.log_likelihood(scaled, TRAINING) == pytest.approx(here - n * d * math.log(c), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "d"), [case for case in CASES if case[0] not in BY_THE_CLOCK])
 def test_the_unit_of_time_adds_exactly_its_logarithm(label: str, d: int) -> None:
     events, model = world(d), blank(label, d)
@@ -217,6 +263,7 @@ def scrambled(events: Events, t: float) -> Events:
     )
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_nothing_depends_on_what_comes_later(label: str, d: int) -> None:
     events, model, now = world(d), fitted(label, d), 20.0
@@ -269,6 +316,7 @@ def quadrature(model: IntensityModel, window: Window, events: Events, low: Array
     return float(wt @ value.reshape(len(t), len(x)) @ wx)
 
 
+@pytest.mark.slow
 @in_every_grid_dimension
 @every_model
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -287,6 +335,7 @@ def test_the_compensator_is_the_integral_of_the_intensity(
         assert counts[index] == pytest.approx(exact, rel=1e-3, abs=1e-4 * counts.max())
 
 
+@pytest.mark.slow
 @in_every_grid_dimension
 @every_model
 def test_the_compensator_adds_up_over_cells_and_windows(label: str, d: int) -> None:
@@ -317,6 +366,7 @@ def test_the_compensator_between_events_adds_up_and_equals_that_of_short_windows
     np.testing.assert_allclose(increments, one_by_one, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_the_log_likelihood_is_the_sum_of_log_intensities_less_the_compensator(label: str, d: int) -> None:
     events, model, window = world(d), fitted(label, d), Window(15.5, 19.0)
@@ -326,6 +376,7 @@ def test_the_log_likelihood_is_the_sum_of_log_intensities_less_the_compensator(l
     assert model.log_likelihood(events, window) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_times_may_come_in_any_order(label: str, d: int) -> None:
     t, x = np.linspace(1, 35, 40), some_places(d, 40)
@@ -353,6 +404,7 @@ def test_a_forecast_is_finite_keeps_its_floor_and_says_a_density(label: str, d: 
     assert raw(model).forecast(NEXT, world(d), grid).total == pytest.approx(forecast.total)
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_rolling_forecasts_are_forecasts_one_by_one(label: str, d: int) -> None:
     events, model, x = world(d), fitted(label, d), some_places(d, 30)
@@ -365,6 +417,7 @@ def test_rolling_forecasts_are_forecasts_one_by_one(label: str, d: int) -> None:
         np.testing.assert_allclose(rolled.relative_at(x), alone.relative_at(x), rtol=1e-10)
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_rolling_forecasts_taken_up_again_in_the_middle_are_the_same_to_the_bit(label: str, d: int) -> None:
     events, model, x = world(d), fitted(label, d), some_places(d, 30)
@@ -394,6 +447,7 @@ def z_scores(draws: Array, expected: Array) -> Array:
     return np.asarray((draws.mean(axis=0) - expected) / np.sqrt(variance / len(draws)))
 
 
+@pytest.mark.slow
 @in_every_grid_dimension
 @every_model
 def test_the_forecast_is_the_mean_of_simulations(label: str, d: int) -> None:
@@ -436,6 +490,7 @@ def test_without_a_history_all_is_finite(label: str) -> None:
     assert len(model.intensity(np.zeros(0), np.zeros((0, 2)), events)) == 0
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("silence", [200, 262, 270, 400, 5000])
 def test_a_long_silence_leaves_nothing_undefined(label: str, silence: float) -> None:
@@ -454,6 +509,7 @@ def test_a_long_silence_leaves_nothing_undefined(label: str, silence: float) -> 
 # -- above three dimensions ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @above_three_dimensions
 def test_above_three_dimensions_a_forecast_is_a_density_that_draws_its_own_places(label: str) -> None:
     d, rng = 5, np.random.default_rng(3)
@@ -474,6 +530,7 @@ def test_above_three_dimensions_a_forecast_is_a_density_that_draws_its_own_place
     assert np.isnan(forecast.relative_at(np.full((1, d), 1.5))).all()
 
 
+@pytest.mark.slow
 @above_three_dimensions
 def test_above_three_dimensions_the_total_is_the_mean_of_simulations(label: str) -> None:
     events, model = world(5), fitted(label, 5)
@@ -496,6 +553,7 @@ def test_a_grid_above_three_dimensions_is_refused_with_its_arithmetic() -> None:
 # -- saving -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_a_model_comes_back_from_its_files_as_it_was(label: str, d: int, tmp_path: Path) -> None:
     model = fitted(label, d)
@@ -507,6 +565,7 @@ def test_a_model_comes_back_from_its_files_as_it_was(label: str, d: int, tmp_pat
     np.testing.assert_array_equal(back.intensity(t, x, world(d)), model.intensity(t, x, world(d)))
 
 
+@pytest.mark.slow
 @every_model
 def test_the_same_fit_writes_the_same_bytes(label: str, tmp_path: Path) -> None:
     written = []

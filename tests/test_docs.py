@@ -54,6 +54,7 @@ def test_the_models_are_listed():
     assert all(f"| `{name}` |" in README for name in MODELS)
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(monkeypatch, capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)

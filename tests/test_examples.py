@@ -21,6 +21,7 @@ def modules() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules())
 def test_the_examples_of_a_module_are_true(name, monkeypatch):
     monkeypatch.chdir(ROOT)

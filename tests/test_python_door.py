@@ -57,6 +57,7 @@ def test_the_script_is_short_and_in_the_guide():
     assert text[text.index("import") :].strip() in (ROOT / "docs" / "guide.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_verbs_make_the_same_runs_byte_for_byte(script, stpp, monkeypatch):
     monkeypatch.chdir(script)
     contest = ["--models", "historical-average,decaying-kde,hawkes", "--test-start", "40"]
@@ -69,12 +70,14 @@ def test_the_verbs_make_the_same_runs_byte_for_byte(script, stpp, monkeypatch):
     assert "<html" in (script / "map.html").read_text()[:200]
 
 
+@pytest.mark.slow
 def test_a_run_of_a_script_is_reproduced_by_the_verb(script, stpp):
     done = stpp("reproduce", script / "judged", "--json")
     assert done.exit_code == 0, done.stdout
     assert set(json.loads(done.stdout).values()) == {"same"}
 
 
+@pytest.mark.slow
 def test_the_manifest_says_the_kind_and_what_was_asked(script):
     manifest = json.loads((script / "judged" / "manifest.json").read_text())
     assert manifest["kind"] == "evaluate"
@@ -83,6 +86,7 @@ def test_the_manifest_says_the_kind_and_what_was_asked(script):
     assert "stpp evaluate events.parquet --test-start=40" in (script / "judged" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_events_in_memory_are_kept_beside_the_run(planted, tmp_path):
     where: dict[str, Any] = {"test_start": 40, "test_end": 43, "grid": 10}
     found = evaluation.evaluate(planted, ["uniform"], output=tmp_path / "run", **where)

@@ -37,6 +37,11 @@ def make_finder(method: str | None, d: int, options: Mapping[str, object] | None
     ------
     ValueError
         if there is no such finder, it has no option that is given, or a value is not what it wants
+
+    Examples
+    --------
+    >>> make_finder(None, d=2).name, make_finder(None, d=8).name
+    ('density', 'markov')
     """
     name = method or ("density" if d <= 3 else "markov")
     return FINDERS[name](**parsed({name: FINDERS[name]}, options or {})[name])

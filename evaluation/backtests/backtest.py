@@ -42,6 +42,13 @@ class BacktestResult:
         process held in the model's turn. The only part that differs from run to run
     forecasts : (model, window number) → forecast, of the windows that are kept
     remarks : model → what a reader of its scores should know, for those that have something to say
+
+    Examples
+    --------
+    >>> from evaluation import evaluate
+    >>> when = {"test_start": 40, "test_end": 42, "grid": 10, "reference": "uniform"}
+    >>> evaluate("data/planted.parquet", ["uniform"], **when).result.counts["scored"]
+    2
     """
 
     plan: Plan
@@ -171,6 +178,15 @@ def backtest(
     ValueError
         if the reference is unknown, the domains differ or do not fit the events or the zoom box, there are no
         training events, no test window has events, or the reference rules out an event that happened
+
+    Examples
+    --------
+    >>> import stpp
+    >>> events = stpp.read_events("data/planted.parquet")
+    >>> plan = Plan(0, Window(40, 42), step=1, grid=10, reference="uniform")
+    >>> models = stpp.make_models(["uniform"], plan.domain(events))
+    >>> backtest(events, models, plan, rng=np.random.default_rng(0)).counts["planned"]
+    2
     """
     domain = _check(events, models, plan)
     inside = events.inside(domain)

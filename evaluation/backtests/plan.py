@@ -34,6 +34,12 @@ class Plan:
     ------
     ValueError
         if a length is not positive, training does not start before the test, or no window fits the test time
+
+    Examples
+    --------
+    >>> plan = Plan(train_start=0, test=Window(10, 14), step=1, horizon=2)
+    >>> [window.start for window in plan.windows]
+    [10.0, 11.0, 12.0]
     """
 
     train_start: float

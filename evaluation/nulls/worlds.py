@@ -316,6 +316,11 @@ class NullResult:
     observed : value on the data
     values : (B,) on null worlds, in the order of their seeds
     seconds : wall time of what this run computed of them; not reproducible, and no part of equality
+
+    Examples
+    --------
+    >>> NullResult("gain", "time-shuffle", 2.0, (0.0, 1.0, 1.0)).p_value
+    0.25
     """
 
     statistic: str

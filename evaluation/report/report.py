@@ -61,7 +61,15 @@ MEANING = (
 
 
 def leaderboard(result: BacktestResult) -> str:
-    """The models as a text table, best information gain first, with what was scored and what was not."""
+    """The models as a text table, best information gain first, with what was scored and what was not.
+
+    Examples
+    --------
+    >>> from evaluation import evaluate
+    >>> when = {"test_start": 40, "test_end": 42, "grid": 10, "reference": "uniform"}
+    >>> print(leaderboard(evaluate("data/planted.parquet", ["uniform"], **when).result).splitlines()[0][:5])
+    model
+    """
     spent = [(f"{row['seconds']:.2f}", f"{row['peak_memory_mb']:.0f}") for _, row in result.summary().iterrows()]
     rows = [[*COLUMNS, "seconds", "memory (MB)", ""]]
     rows += [[*cells, *cost, verdict] for (*cells, verdict), cost in zip(_rows(result), spent, strict=True)]
@@ -99,6 +107,16 @@ def write_report(
     Returns
     -------
     the path of ``report.html``
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from evaluation import evaluate
+    >>> when = {"test_start": 40, "test_end": 42, "grid": 10, "reference": "uniform"}
+    >>> found = evaluate("data/planted.parquet", ["uniform"], **when)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(found.result, Path(folder)).name
+    'report.html'
     """
     from evaluation.nulls.families import null_meanings, null_table
     from evaluation.report.report_pictures import gains_picture, map_pictures, null_pictures, windows_pictures

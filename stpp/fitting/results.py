@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class FitResult:
     branching_ratio : expected direct offspring per event
     converged : whether the optimiser met its tolerance
     seconds : wall time of the fit
+
+    Examples
+    --------
+    >>> found = FitResult(100, 250.0, {"rate": Parameter(10.0, 1.0, "events/day")}, free_parameters=1)
+    >>> found.aic
+    -498.0
+    >>> print(found.summary("a constant rate").splitlines()[-1])
+    rate            10           1   [8.04, 11.96]  events/day
     """
 
     n_events: int
@@ -47,6 +56,12 @@ class FitResult:
     def aic(self) -> float:
         """Akaike's information criterion, 2k − 2 log L."""
         return 2 * self.free_parameters - 2 * self.log_likelihood
+
+    def __str__(self) -> str:
+        return self.summary("fit")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def summary(self, title: str) -> str:
         """A statistician's table: estimate, standard error, 95 % interval, log-likelihood, AIC."""

@@ -45,6 +45,11 @@ class ReadOptions:
     ------
     ValueError
         if a value makes no sense
+
+    Examples
+    --------
+    >>> ReadOptions(coords=("sincerity", "charity"), weight="log").coords
+    ('sincerity', 'charity')
     """
 
     time: str | None = None

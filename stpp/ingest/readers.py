@@ -35,6 +35,13 @@ class Ingested:
     events : the events, sorted by time
     report : what became of every row
     rejects : one row per reject: ``file``, ``row`` (record number in it, from 1), ``cause``, ``id``
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"t": [0.0, 1.0], "x": [0.5, None], "y": [0.5, 0.5]})
+    >>> ingest([frame]).left_out
+    ['the data frame: 1 of 2 rows left out: missing coordinate x']
     """
 
     events: Events

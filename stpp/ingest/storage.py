@@ -33,6 +33,14 @@ def write_events(events: Events, path: str | Path) -> None:
     ------
     ValueError
         if it cannot be written there
+
+    Examples
+    --------
+    >>> events = Events([0.5], [[0.1, 0.2]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_events(events, f"{folder}/events.parquet")
+    ...     load_events(Path(folder, "events.parquet")).t.tolist()
+    [0.5]
     """
     path = Path(path)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {"t": pa.array(events.t)}

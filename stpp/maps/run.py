@@ -104,6 +104,14 @@ def draw_map(
     ------
     ValueError
         if the output exists, or the inputs do not go together; in one sentence with the way out
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drawn = draw_map(["data/planted.parquet"], f"{folder}/map.html", window="10d")
+    >>> drawn.facts["windows"]
+    6
     """
     paths, output = [Path(path) for path in inputs], Path(output)
     reading = {"time": time, "coords": None if coords is None else tuple(coords), "weight": weight}
@@ -176,6 +184,12 @@ def animate(
     ------
     ValueError
         if there is nothing to draw, or an option does not apply; in one sentence with the way out
+
+    Examples
+    --------
+    >>> animate("data", "film.gif")
+    Traceback (most recent call last):
+    ValueError: data/manifest.json is missing: give a directory that 'stpp evaluate, basins, flow or fit … -o RUN' wrote
     """
     run, output = Path(run), Path(output)
     kind = kind_of(read_manifest(run, MADE_BY))

@@ -67,6 +67,13 @@ def make_models(
     ------
     ValueError
         if there is no such model, no model of these has an option that is given, or a value is not what it wants
+
+    Examples
+    --------
+    >>> from stpp.domain import Box
+    >>> made = make_models(["hawkes", "uniform"], Box((0, 0), (1, 1)), options={"kernel": "exponential"})
+    >>> made["hawkes"].kernel
+    'exponential'
     """
     names, given = list(dict.fromkeys(names)), dict(options or {})
     inside = {name: MODELS[name].members_of(given) for name in names}

@@ -19,7 +19,7 @@ from stpp.kernels.fields import decayed_totals
 from stpp.models.rates import NEGLIGIBLE, RegionRates, excitation_ladder, reached
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BasinRates(RegionRates):
     """λ(t, x) = ν f(x | H_t) + Σ_b [Σ_c a_c Σ_{t_j < t} m_b(x_j) β_c e^{−β_c(t − t_j)}] f_b(x | H_t).
 

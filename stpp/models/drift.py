@@ -12,7 +12,7 @@ from stpp.flow.motion import drift_evidence
 from stpp.models.flow import FlowModel
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DriftField(FlowModel):
     """A decaying KDE, part of which drifts along a velocity field: density Lucas–Kanade with growth.
 

@@ -31,7 +31,7 @@ MAX_WINDOWS = 200
 """Forecasts of each member that the weights are learned from; more only cost time."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Ensemble(IntensityModel):
     """λ(t, x | H_t) = Σ_m w_m λ_m(t, x | H_t), w ≥ 0 with sum 1: other models, stacked by predictive log score [1]_.
 

@@ -39,7 +39,7 @@ _LEARNED: dict[str, Any] = {"frame": math.nan, "history_window": 0}
 """What says that these are to be learned."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FlowModel(DecayingKDE):
     """λ(t, x) = ground rate(t) · [(1 − c) · decaying KDE + c · a decaying KDE that moves].
 

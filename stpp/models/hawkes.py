@@ -42,7 +42,7 @@ def _none() -> Array:
     return np.zeros(0)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Hawkes(IntensityModel):
     """λ = uniform + cycle(t)·f(x | H_t) + Σ_k c_k Σ_{t_j < t} p_k(m_j) β_k e^{−β_k(t − t_j)} φ_{h_k}(x − x_j).
 

@@ -21,7 +21,7 @@ from stpp.kernels.background import GroundRate, KernelMixture, RunningMixture, b
 from stpp.kernels.fields import decayed_totals
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HistoricalAverage(IntensityModel):
     """λ(t, x) = rate · Σ_c share_c f_c(x | H_t): a constant rate times the density of all posts so far.
 
@@ -187,7 +187,7 @@ class HistoricalAverage(IntensityModel):
         return t[t < window.end]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DecayingKDE(HistoricalAverage):
     """λ(t, x) = ground rate(t) · Σ_c share_c f_c(x | H_t), each f_c a kernel density that forgets at its own pace.
 

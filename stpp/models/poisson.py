@@ -16,7 +16,7 @@ from stpp.intensity import AnyForecast, Forecast, IntensityModel, PointForecast
 from stpp.kernels.background import interval_edges
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Uniform(IntensityModel):
     """λ(t, x) = rate / |domain|.
 

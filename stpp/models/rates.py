@@ -41,7 +41,7 @@ def _none() -> Array:
     return np.zeros(0)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RegionRates(IntensityModel):
     """λ(t, x) = ν f(x | H_t) + Σ_r [ν_r + Σ_s Σ_c A_rsc Σ_{t_j < t} m_s(x_j) β_c e^{−β_c(t − t_j)}] f_r(x | H_t).
 

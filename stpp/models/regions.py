@@ -30,7 +30,7 @@ EARLY = 2 / 3
 """Share of the window's posts that penalties are compared on by how well the rest is then predicted."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HawkesRegions(RegionRates):
     """λ(t, x) = Σ_r [ν_r + Σ_s Σ_c A_rsc Σ_{t_j < t} m_s(x_j) β_c e^{−β_c(t − t_j)}] f_r(x | H_t).
 

@@ -44,6 +44,15 @@ def load_model(directory: Path) -> IntensityModel:
     ------
     ValueError
         if ``model.json`` is missing, corrupt or of an unknown model (the file is named)
+
+    Examples
+    --------
+    >>> import stpp, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fitted = stpp.fit("data/planted.parquet", "uniform", output=f"{folder}/run")
+    ...     again = load_model(Path(folder, "run"))
+    >>> again.rate == fitted.rate
+    True
     """
     path = Path(directory) / "model.json"
     try:

@@ -13,7 +13,7 @@ from stpp.flow.sinkhorn import transport_evidence
 from stpp.models.flow import FlowModel
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TransportFlow(FlowModel):
     """A decaying KDE, part of which moves on along the entropic, unbalanced optimal transport between snapshots.
 

@@ -29,6 +29,16 @@ def ingest_to(
     ------
     ValueError
         as :func:`stpp.ingest.readers.ingest`, and if a file exists and ``force`` is not given
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     posts = Path(folder, "posts.csv")
+    ...     _ = posts.write_text("t,x,y" + chr(10) + "0,0.1,0.2" + chr(10))
+    ...     account, lines = ingest_to(Path(folder, "events.parquet"), [posts], ReadOptions())
+    >>> account["kept"]
+    1
     """
     rejects = output.with_suffix(".rejects.parquet")
     with (
@@ -55,6 +65,14 @@ def simulate_to(output: Path, world: str, n: int, seed: int = 0, *, force: bool 
     ------
     ValueError
         if there is no such world, or a file exists and ``force`` is not given
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     truth, n = simulate_to(Path(folder, "world.parquet"), "static", 100)
+    >>> 60 < n < 140
+    True
     """
     if world not in ("hawkes", *worlds.WORLDS):
         raise ValueError(f"no world '{world}'; there are: hawkes, {', '.join(worlds.WORLDS)}")

@@ -310,6 +310,15 @@ def load_run(directory: Path) -> Run:
     ------
     ValueError
         if the manifest or the model is missing or cannot be read (the file is named)
+
+    Examples
+    --------
+    >>> import stpp, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = stpp.fit("data/planted.parquet", "uniform", output=f"{folder}/run")
+    ...     run = load_run(Path(folder, "run"))
+    >>> run.model.name, round(run.window.end)
+    ('uniform', 59)
     """
     manifest = read_manifest(directory, "stpp fit -o")
     run = Run(directory, load_model(directory), manifest)

@@ -89,6 +89,14 @@ def find_flows(
     ------
     ValueError
         in one sentence with the way out
+
+    Examples
+    --------
+    >>> import stpp
+    >>> how = {"trials": 0, "frame": "5d", "history_window": 2}
+    >>> found = stpp.find_flows("data/planted.parquet", "drift", step="20d", options=how)
+    >>> len(found.flows)
+    3
     """
     began, arguments = time.perf_counter(), arguments_of(find_flows, locals())
     output = None if output is None else Path(output)

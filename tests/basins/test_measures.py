@@ -79,6 +79,7 @@ def test_a_barrier_is_the_log_of_peak_over_saddle(snapshot: Snapshot) -> None:
     assert math.isnan(barrier(replace(basin, peak=0.0, saddle=0.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 3, 5])
 def test_circularity_of_an_ellipsoid(d: int) -> None:
     rng = np.random.default_rng(0)
@@ -238,6 +239,7 @@ def test_windows_without_posts_are_left_out() -> None:
     assert trend(times, shares, counts) == trend(times[kept], shares[kept], counts[kept])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [4, 8, 20])
 @pytest.mark.parametrize("dispersion", [0.0, 0.3])
 def test_false_trends_are_rare_in_static_worlds(windows: int, dispersion: float) -> None:

@@ -33,6 +33,7 @@ def basin_run(lives: Path, stpp: Callable[..., Any]) -> tuple[Path, Any]:
     return run, stpp("basins", lives, "--method", "density", *LIVES, "-B", 0, "-o", run, "--json", "--quiet")
 
 
+@pytest.mark.slow
 def test_basins_as_json_and_as_files(basin_run: tuple[Path, Any], lives: Path) -> None:
     run, result = basin_run
     assert result.exit_code == 0, result.output
@@ -64,6 +65,7 @@ def test_the_report_is_one_file_that_fetches_nothing(basin_run: tuple[Path, Any]
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(
     basin_run: tuple[Path, Any], lives: Path, tmp_path: Path, stpp: Callable[..., Any]
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_same_command_gives_the_same_bytes(
         assert (tmp_path / "again" / name).read_bytes() == (basin_run[0] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_null_worlds_judge_the_tracks(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = stpp("basins", lives, *LIVES, "-B", 19, "--window", "14d", "-o", run, "--json", "--quiet", "--jobs", 1)
@@ -83,6 +86,7 @@ def test_null_worlds_judge_the_tracks(lives: Path, stpp: Callable[..., Any], tmp
     assert not (run / "nulls.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_basins_against_nulls(lives: Path, stpp: Callable[..., Any]) -> None:
     dates = ("--train-start", "3", "--test-end", "59", "--box", "-6,6,-6,6")
     words = ("null", lives, "--basins", "density", "--window", "14d", *dates, "-B", 19, "--json", "--quiet")
@@ -94,6 +98,7 @@ def test_basins_against_nulls(lives: Path, stpp: Callable[..., Any]) -> None:
     assert found["largest change"]["observed"] > 10 * found["largest change"]["null_mean"]
 
 
+@pytest.mark.slow
 def test_finders_stand_in_the_leaderboard(lives: Path, stpp: Callable[..., Any]) -> None:
     dates = ("--test-start", "45", "--test-end", "57", "--step", "3d", "--grid", "40", "--box", "-6,6,-6,6")
     result = stpp("evaluate", lives, "--models", "basins:density,uniform", *dates, "--json", "--quiet")
@@ -103,6 +108,7 @@ def test_finders_stand_in_the_leaderboard(lives: Path, stpp: Callable[..., Any])
     assert models["basins:density"]["information_gain"]["mean"] > 0  # a basin was born, one died
 
 
+@pytest.mark.slow
 def test_what_if(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "fit"
     assert stpp("fit", "hawkes", lives, "--end", "52", "--box", "-6,6,-6,6", "-o", run).exit_code == 0
@@ -207,6 +213,7 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_odd_places_and_times_are_no_error(case: str, tmp_path: Path, outcome: Callable[..., Any]) -> None:
     path = table(tmp_path / "posts.csv", **ODD[case])
@@ -217,6 +224,7 @@ def test_odd_places_and_times_are_no_error(case: str, tmp_path: Path, outcome: C
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_null_worlds_and_leaderboards_of_odd_data(tmp_path: Path, outcome: Callable[..., Any]) -> None:
     made_of = {"one": {"x": BLOBS[:1]}, "two": {"x": BLOBS[:2], "days": [0, 28]}, "place": {"x": np.ones((240, 2))}}
     paths = {name: table(tmp_path / f"{name}.csv", **how) for name, how in made_of.items()}
@@ -285,6 +293,7 @@ TEXTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEXTS)
 def test_texts_of_any_kind_are_inert_in_the_report(kind: str, tmp_path: Path, outcome: Callable[..., Any]) -> None:
     path = table(tmp_path / "<b>posts.csv", text=TEXTS[kind], author=[f"{TAG}{k % 3}" for k in range(240)])
@@ -299,6 +308,7 @@ def test_texts_of_any_kind_are_inert_in_the_report(kind: str, tmp_path: Path, ou
         assert "](javascript:" not in plain.replace("\\]", "")
 
 
+@pytest.mark.slow
 def test_interrupted_null_worlds_are_kept_and_gone_on_from(
     stpp: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

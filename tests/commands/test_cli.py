@@ -121,6 +121,7 @@ def test_forecast_says_when_the_events_have_changed(stpp, events, tmp_path):
     assert "no longer" in stpp("forecast", run, "--at", "2020-02-10", "--grid", 5).stderr
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_contract_and_fills_a_run_directory(stpp, events, tmp_path):
     path = tmp_path / "evaluation"
     done = stpp("evaluate", events, "--models", "uniform,hawkes", *WINDOWS, "--grid", 20, "-o", path, "--json")
@@ -203,6 +204,7 @@ def test_an_error_is_one_line_even_if_its_message_is_not(monkeypatch, stpp):
     assert (done.exit_code, done.stderr) == (2, "stpp: error: first second\n")
 
 
+@pytest.mark.slow
 def test_the_planted_demo_runs(stpp, tmp_path):
     path = tmp_path / "demo"
     done = stpp("demo", "--planted", "-o", path)

@@ -70,6 +70,7 @@ def read_flows(path: Path) -> xr.Dataset:
 # -- what it writes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flow_run_holds_pages_numbers_trials_model_and_manifest(flow_run: tuple[Path, Any]) -> None:
     directory, done = flow_run
     assert done.exit_code == 0, done.stderr
@@ -122,6 +123,7 @@ def test_in_words_it_says_where_to(moving: Path, stpp: Callable[..., Any]) -> No
     assert all("on the whole towards higher x" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_flow_run_is_reproduced_to_the_byte(flow_run: tuple[Path, Any], stpp: Callable[..., Any]) -> None:
     """The movie is part of it."""
     done = stpp("reproduce", flow_run[0], "--json")
@@ -159,6 +161,7 @@ def test_the_summary_of_what_is_tuned_for_fds_says_that_it_is_improper(moving: P
     assert "improper" not in stpp("fit", "drift", moving, *FEW).stdout
 
 
+@pytest.mark.slow
 def test_flow_options_reach_an_evaluation_and_a_null(moving: Path, stpp: Callable[..., Any]) -> None:
     dates = ["--train-start", "2020-01-01", "--test-start", "2020-01-06", "--step", "1d", "--grid", 12]
     done = stpp("evaluate", moving, "--models", "drift", *FEW, "--tune", "log-score", *dates, "--json")
@@ -241,6 +244,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["drift", "transport"])
 @pytest.mark.parametrize(("t", "x", "weight", "more"), HOSTILE.values(), ids=HOSTILE)
 def test_whatever_posts_there_are_the_numbers_are_numbers(

@@ -340,6 +340,7 @@ def test_a_full_disk_is_one_line(places, environment):
     assert done.stderr == "stpp: error: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signal_sent", "left"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGKILL, 2)])
 def test_killed_in_the_middle_of_evaluate_there_is_no_run(stpp, places, tmp_path, signal_sent, left):
     """Only what the same command goes on from is left, and after kill -9 a lock that nobody holds."""

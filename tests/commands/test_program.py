@@ -60,6 +60,7 @@ def test_a_wrong_name_gets_the_nearest_before_anything_heavy_is_imported(words, 
     assert done.stdout == "HEAVY []\n"
 
 
+@pytest.mark.slow
 def test_an_option_given_twice_is_refused_or_adds_up(stpp, events):
     twice = stpp("describe", events, "--seed", 1, "--seed", 2)
     assert twice.exit_code == 2

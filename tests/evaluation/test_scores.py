@@ -184,6 +184,7 @@ def test_energy_score_is_the_double_sum(shape: list[int], seed: int) -> None:
     assert energy_score(expected, observed, widths) == pytest.approx(direct, rel=1e-12, abs=1e-12 * between.max())
 
 
+@pytest.mark.slow
 def test_energy_score_is_scoringrules_es() -> None:
     """An ensemble with a weighted member at every cell, scored at every event."""
     scoringrules = pytest.importorskip("scoringrules", reason="scoringrules is not installed")

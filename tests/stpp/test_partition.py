@@ -13,6 +13,7 @@ from stpp.partition import Partition
 RNG = np.random.default_rng
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), d=st.integers(1, 6), n=st.integers(1, 40))
 def test_each_place_belongs_to_the_nearest_landmark(seed: int, d: int, n: int) -> None:

@@ -46,6 +46,7 @@ def even(n: int, d: int = 2, seed: int = 0) -> Events:
 # -- what it finds -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "score"), [("static", 0.68), ("unequal", 0.75)])
 def test_planted_basins_are_found(world: str, score: float) -> None:
     events, truth = simulate_world(world, 7000, 1)
@@ -89,6 +90,7 @@ def test_two_basins_in_other_dimensions(d: int) -> None:
     assert sorted(round(float(basin.centre[0])) for basin in found.basins) in ([-3, 2], [-3, 3], [-2, 2], [-2, 3])
 
 
+@pytest.mark.slow
 def test_even_posts_have_no_basin() -> None:
     for seed in range(6):
         finder, snapshot = seen(even(1500, seed=seed), replicates=8, windows=20)

@@ -171,6 +171,7 @@ def test_the_five_static_basins_are_found_where_they_are() -> None:
     assert (snapshot.posts.x[snapshot.cell < 0].size) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "n"), [(1, 400), (2, 50), (2, 2000), (3, 300)])
 def test_even_posts_hold_no_basin(d: int, n: int) -> None:
     for seed in range(1 if d == 3 else 3):
@@ -186,6 +187,7 @@ def test_even_posts_of_ragged_weight_hold_no_basin() -> None:
         assert found_in(replace(events, weight=heavy), 2, seed)[0].basins == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("planted", [(0.0,), (-2.5, 2.5)])
 def test_blobs_in_noise_are_found_in_each_dimension(d: int, planted: tuple[float, ...]) -> None:

@@ -139,6 +139,7 @@ def sound(result: Found, snapshot: Snapshot) -> Found:
 # -- fitting ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_finder
 def test_a_fit_returns_a_copy_and_changes_nothing_else(label: str) -> None:
     events, finder = world(), blank(label)
@@ -187,6 +188,7 @@ def test_no_posts_to_learn_from_are_refused_in_one_line(label: str) -> None:
 # -- finding ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_finder_in_any_dimension
 def test_what_is_found_is_sound_in_every_dimension(label: str, d: int) -> None:
     basins = found(label, d).basins
@@ -208,6 +210,7 @@ def test_same_seed_same_basins_and_finding_changes_nothing(label: str) -> None:
     assert (content(snapshot), content(finder)) == before
 
 
+@pytest.mark.slow
 @every_finder
 def test_nothing_from_the_end_of_a_window_on_is_looked_at(label: str) -> None:
     events = world()
@@ -220,6 +223,7 @@ def test_nothing_from_the_end_of_a_window_on_is_looked_at(label: str) -> None:
     assert content(half_life[0]) == content(half_life[1]) == content(half_life[2])
 
 
+@pytest.mark.slow
 @every_finder
 @pytest.mark.parametrize("half_life", [1e-3, 10.0, 1e6])
 def test_earlier_posts_may_count_by_a_half_life(label: str, half_life: float) -> None:
@@ -239,6 +243,7 @@ def test_a_window_without_posts_has_no_basins(label: str, d: int) -> None:
     assert find(label, see(label, world(d).before(-1), d), d).basins == ()
 
 
+@pytest.mark.slow
 @every_finder
 @pytest.mark.parametrize("n", [1, 2, 5, 20])
 def test_fewer_posts_than_neighbours(label: str, n: int) -> None:
@@ -252,6 +257,7 @@ def test_fewer_posts_than_neighbours(label: str, n: int) -> None:
     assert len(sound(finder.find(snapshot, np.random.default_rng(0)), snapshot).basins) <= n
 
 
+@pytest.mark.slow
 @every_finder
 @pytest.mark.parametrize("where", [0.5, 0.0])
 def test_all_posts_at_one_place(label: str, where: float) -> None:
@@ -262,6 +268,7 @@ def test_all_posts_at_one_place(label: str, where: float) -> None:
     assert len(sound(finder.find(snapshot, np.random.default_rng(0)), snapshot).basins) <= 1
 
 
+@pytest.mark.slow
 @every_finder
 def test_posts_on_a_line_and_at_one_time(label: str) -> None:
     line = replace(world(), x=np.column_stack([world().x[:, 0], np.full(len(world()), 0.5)]))
@@ -270,6 +277,7 @@ def test_posts_on_a_line_and_at_one_time(label: str) -> None:
     find(label, see(label, at_once))
 
 
+@pytest.mark.slow
 @every_finder
 def test_posts_without_weight_make_no_basin(label: str) -> None:
     nothing = replace(world(), weight=np.zeros(len(world())))
@@ -285,6 +293,7 @@ def test_posts_without_weight_make_no_basin(label: str) -> None:
         assert finder.find(finder.fixed.see(nothing, NOW), np.random.default_rng(0)).basins == ()
 
 
+@pytest.mark.slow
 @every_finder
 @pytest.mark.parametrize("unit_of_weight", [1e-12, 1e12])
 def test_the_unit_of_weights_does_not_matter(label: str, unit_of_weight: float) -> None:
@@ -292,6 +301,7 @@ def test_the_unit_of_weights_does_not_matter(label: str, unit_of_weight: float) 
     assert len(find(label, see(label, scaled)).basins) == 2
 
 
+@pytest.mark.slow
 @every_finder
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_the_unit_of_the_map_does_not_matter(label: str, scale: float) -> None:
@@ -307,6 +317,7 @@ def test_the_unit_of_the_map_does_not_matter(label: str, scale: float) -> None:
 # -- truth --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_finder
 def test_one_planted_basin_is_one_basin(label: str) -> None:
     events = world(basins=1)
@@ -317,6 +328,7 @@ def test_one_planted_basin_is_one_basin(label: str) -> None:
     assert 0.5 < only.share < 1
 
 
+@pytest.mark.slow
 @every_finder
 def test_uniform_posts_rarely_have_basins(label: str) -> None:
     with_any = 0
@@ -328,6 +340,7 @@ def test_uniform_posts_rarely_have_basins(label: str) -> None:
     assert with_any <= 1
 
 
+@pytest.mark.slow
 @every_registered_finder
 def test_the_five_basins_of_the_static_world(label: str) -> None:
     events, truth = simulate_world("static", 12_000, 1)
@@ -382,6 +395,7 @@ def analysed(label: str, kind: str) -> Analysis:
     return analyse(events, plan, title="tiny")
 
 
+@pytest.mark.slow
 @every_registered_finder
 @pytest.mark.parametrize("kind", ["gaps", "no basin"])
 def test_the_whole_account_of_a_world_with_gaps_and_of_one_without_basins(

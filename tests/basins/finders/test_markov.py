@@ -151,6 +151,7 @@ def test_variation_of_information_by_hand() -> None:
 # -- the finder ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n", "least"), [("static", 12_000, 0.70), ("unequal", 5000, 0.79)])
 def test_the_five_planted_basins_are_found(name: str, n: int, least: float) -> None:
     events, truth = simulate_world(name, n, 1)
@@ -160,6 +161,7 @@ def test_the_five_planted_basins_are_found(name: str, n: int, least: float) -> N
     assert all(basin.probability >= 0.5 for basin in found.basins)
 
 
+@pytest.mark.slow
 def test_blobs_in_eight_dimensions_are_found() -> None:
     events, truth = simulate_world("blobs8", 3000, 0)
     _, found, label = found_in(events, WORLDS["blobs8"].box)
@@ -167,6 +169,7 @@ def test_blobs_in_eight_dimensions_are_found() -> None:
     assert adjusted_rand_score(truth["labels"], label) > 0.7
 
 
+@pytest.mark.slow
 def test_no_basin_in_uniform_noise() -> None:
     for seed in range(4):
         events, _ = simulate_world("null", 1500, seed)
@@ -175,6 +178,7 @@ def test_no_basin_in_uniform_noise() -> None:
         assert "uniform" in found.remark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 5])
 def test_copies_at_one_place_make_no_basin(d: int) -> None:
     for seed in range(2):
@@ -185,6 +189,7 @@ def test_copies_at_one_place_make_no_basin(d: int) -> None:
         assert found_in(events, Box((0.0,) * d, (1.0,) * d))[1].basins == ()
 
 
+@pytest.mark.slow
 def test_same_seed_same_basins() -> None:
     events, _ = simulate_world("static", 1500, 2)
     one, other = (found_in(events, WORLDS["static"].box)[1].basins for _ in range(2))
@@ -194,6 +199,7 @@ def test_same_seed_same_basins() -> None:
         assert a.probability == b.probability
 
 
+@pytest.mark.slow
 def test_more_basins_than_the_posts_support_get_a_remark() -> None:
     events, _ = simulate_world("static", 3000, 1)
     _, found, _ = found_in(events, WORLDS["static"].box, basins=8)

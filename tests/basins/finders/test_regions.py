@@ -58,6 +58,7 @@ def known(excites: list[tuple[int, int]], inhibits: list[tuple[int, int]] = [], 
 # -- the estimates ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_planted_matrix_is_recovered_with_intervals_that_cover_it() -> None:
     truth = np.array([[0.5, 0.0, 0.0], [0.4, 0.3, 0.0], [0.0, 0.0, 0.0]])
     covered, estimates, rng = 0, [], np.random.default_rng(0)
@@ -96,6 +97,7 @@ def test_inhibition_is_seen() -> None:
     assert not found.inhibits[0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, 10.0])
 def test_independent_regions_do_not_influence_each_other(rate: float) -> None:
     rng, wrong, worlds = np.random.default_rng(3), 0, 40
@@ -106,6 +108,7 @@ def test_independent_regions_do_not_influence_each_other(rate: float) -> None:
     assert wrong <= 6  # 2 expected at 5 %; more than 6 has a chance below 1 %
 
 
+@pytest.mark.slow
 def test_regions_that_wake_up_together_do_not_excite_each_other() -> None:
     rng, wrong = np.random.default_rng(4), 0
     for _ in range(30):
@@ -212,6 +215,7 @@ def test_branching_inside_and_across_comes_with_intervals() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_intervals_of_branching_cover_what_is_planted_as_often_as_they_say() -> None:
     """Few posts, and half-lives that are the best of six: normal quantiles would cover nine of ten."""
     truth, rng, covered = np.array([[0.4, 0.0], [0.3, 0.0]]), np.random.default_rng(11), []

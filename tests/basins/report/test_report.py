@@ -176,6 +176,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_the_verdict_comes_first(written: Path) -> None:
     said = [line[2:] for line in (written / "report.md").read_text().splitlines()[2:7]]
     assert said[0].startswith("There is 1 basin now: in the newest 7 days (2016-02-01 to 2016-02-07) it holds")
@@ -291,6 +292,7 @@ def test_markdown_shows_what_is_hostile_as_it_is(written: Path) -> None:
     assert r"&lt;img src=x onerror=alert(1)>\|\`$x_$" in text
 
 
+@pytest.mark.slow
 def test_posts_are_quoted_only_on_request(written: Path, twice: tuple[Path, Path]) -> None:
     assert "posts nearest to the peak" not in (twice[0] / "report.html").read_text()
     text = (written / "report.md").read_text()
@@ -344,6 +346,7 @@ def test_no_basin_is_said_plainly(tmp_path: Path) -> None:
     assert to_json_dict(analysis)["tracks"] == []
 
 
+@pytest.mark.slow
 def test_no_basin_now_is_said_plainly(tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0, 1), (0,), ()))
     write_tables(analysis, events, tmp_path)
@@ -356,6 +359,7 @@ def test_no_basin_now_is_said_plainly(tmp_path: Path) -> None:
     assert (tmp_path / "last.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "grid"), [(1, True), (3, True), (2, False), (5, False)])
 def test_every_number_of_dimensions_has_a_report(d: int, grid: bool, tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0,), (0, 1) if d > 1 else (0,)), d=d, grid=grid)

@@ -123,6 +123,7 @@ def test_a_fledgling_is_sustained_when_it_stays_large() -> None:
     assert right["sustained"] == 0.0  # 0.5, then 0.4 twice
 
 
+@pytest.mark.slow
 def test_an_empty_next_window_is_unknown() -> None:
     seen, found = story([[60, 40, 0], [0, 0, 0], [50, 50, 0]])
     table = table_of(seen, found)
@@ -166,6 +167,7 @@ def test_an_expected_share_is_no_worse_than_the_same_size_again_where_there_is_n
 # -- what is known when ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t", "models"), [(FIRST, ("logistic",)), (17, ("logistic", "boosting"))])
 def test_scrambling_all_that_comes_after_t_changes_no_forecast_made_by_t(t: int, models: tuple[str, ...]) -> None:
     """Boosted trees, tuning, intervals and calibration included; places and times of later posts are random."""
@@ -218,6 +220,7 @@ def test_storms_are_foreseen() -> None:
     assert tuning.groupby("target")["chosen"].sum().eq(1).all()
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_foresees_storms() -> None:
     events, rng = storms()[0], np.random.default_rng(0)
     finder = DensityFinder(replicates=2).fit(events, WEEKS[: FIRST + 1], BOX, rng)
@@ -297,6 +300,7 @@ def known_examples(n: int, seed: int = 0) -> pd.DataFrame:
     return table.assign(track=np.arange(n) // 2, continues=(rng.uniform(size=n) < p).astype(float))
 
 
+@pytest.mark.slow
 def test_coefficients_recover_what_matters_and_say_what_has_none() -> None:
     table = known_examples(600).assign(basins=5.0)
     table["log_mass"] = table["log_share"] + 2

@@ -78,6 +78,7 @@ def test_finders_by_name() -> None:
         make_finder("density", 2, {"basins": 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["hungarian", "soft"])
 def test_the_lives_of_planted_basins(link: str) -> None:
     events, truth = world()
@@ -97,6 +98,7 @@ def test_the_lives_of_planted_basins(link: str) -> None:
         assert (track.death is None) == (last == 7)
 
 
+@pytest.mark.slow
 def test_scrambling_the_future_changes_no_window_link_or_forecast_before_it() -> None:
     events, _ = world()
     whole = course()
@@ -169,6 +171,7 @@ def test_tracks_are_judged_by_the_largest_of_null_worlds() -> None:
     assert set(huge["verdict"]) == {"no change beyond chance"}
 
 
+@pytest.mark.slow
 def test_lives_beat_the_shuffled_and_static_basins_do_not() -> None:
     rng = np.random.default_rng(3)
     found = {}
@@ -187,6 +190,7 @@ def test_lives_beat_the_shuffled_and_static_basins_do_not() -> None:
     assert still["stability"] > 0.6
 
 
+@pytest.mark.slow
 def test_the_pipeline_is_a_statistic_whatever_the_events() -> None:
     events, _ = world()
     statistic = BasinStatistic(plan_of(events), continuation_scores)

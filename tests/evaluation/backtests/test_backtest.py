@@ -159,6 +159,7 @@ def test_the_whole_domain_as_zoom_changes_nothing() -> None:
     np.testing.assert_allclose(whole.table[columns].astype(float), zoomed.table[columns].astype(float), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", [None, 3.0])
 @pytest.mark.parametrize("refit", [None, 3])
 def test_no_forecast_sees_its_future(history: float | None, refit: int | None) -> None:
@@ -207,6 +208,7 @@ CHEAP: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_registered_model_sees_its_future(name: str) -> None:
     """Scores of windows that end before a cut do not change when everything after it is scrambled."""

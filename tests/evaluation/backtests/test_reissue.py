@@ -41,6 +41,7 @@ def few(result: BacktestResult) -> BacktestResult:
     return replace(result, forecasts=kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_reissued_forecasts_are_those_that_were_scored(whole: Path, model: str) -> None:
     result, _ = load_result(whole)

@@ -80,6 +80,7 @@ def whole(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_in_the_same_bytes(command: list[str], whole: Path, tmp_path: Path) -> None:
     kills = 0
     for target in (1, 7, 9, 14):  # four windows of each of two models, then the data's statistic and 19 null worlds
@@ -103,6 +104,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(command: list[str], wh
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_another_command_does_not_go_on_from_what_a_first_one_left(command: list[str], tmp_path: Path) -> None:
     process = start(command, tmp_path)
     while process.poll() is None and finished(tmp_path) < 3:
@@ -116,6 +118,7 @@ def test_another_command_does_not_go_on_from_what_a_first_one_left(command: list
     assert "nulls" not in json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_work_on_one_output(command: list[str], tmp_path: Path) -> None:
     first = start(command, tmp_path)
     while first.poll() is None and finished(tmp_path) < 1:
@@ -128,6 +131,7 @@ def test_two_processes_do_not_work_on_one_output(command: list[str], tmp_path: P
     assert "another process is at work" in log
 
 
+@pytest.mark.slow
 def test_a_run_reproduces_itself(whole: Path) -> None:
     again = [sys.executable, "-c", MAIN, "reproduce", str(whole), "--json"]
     done = subprocess.run(again, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})

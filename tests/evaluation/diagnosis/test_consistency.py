@@ -264,6 +264,7 @@ def excited() -> Hawkes:
     return Hawkes(domain=BOX, uniform_rate=10.0, **{name: np.array(value) for name, value in one.items()})
 
 
+@pytest.mark.slow
 def test_quantiles_of_the_true_model_are_uniform_and_a_wrong_one_is_found() -> None:
     rng = np.random.default_rng(0)
     truth, grid = excited(), Grid.over(BOX, 8)
@@ -283,6 +284,7 @@ def test_quantiles_of_the_true_model_are_uniform_and_a_wrong_one_is_found() -> N
     assert calibration(wrong, rng)[0].p_value < 1e-4
 
 
+@pytest.mark.slow
 def test_clustered_counts_fail_the_poisson_number_test_but_not_their_own() -> None:
     """The reason for tests from simulated catalogues: a self-exciting truth spreads wider than Poisson."""
     rng = np.random.default_rng(1)

@@ -39,6 +39,7 @@ def density(bandwidth: float = 0.05) -> HistoricalAverage:
 # -- who answered whom ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planted_parents_stand_above_both_baselines() -> None:
     events, truth = simulate_hawkes(3000, seed=2, branching=0.5, duration=300.0)
     events = replace(events, parent=truth["parent"])
@@ -183,6 +184,7 @@ def test_replies_pulled_to_their_core_beat_both_nulls() -> None:
         assert max(nulls("pulled", seed).values()) <= 0.05
 
 
+@pytest.mark.slow
 def test_each_null_explains_what_it_should() -> None:
     """Replies anywhere regress to the mean, replies near their parents stay there: neither is a pull."""
     anywhere, near = ([nulls(kind, seed) for seed in range(40)] for kind in ("anywhere", "near"))

@@ -50,6 +50,7 @@ def no_interaction(n: int, rng: np.random.Generator) -> Events:
     return Events(np.sort(rng.uniform(0, 100, n)), rng.normal(size=(n, 2)))
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(2, 40),
     d=st.integers(1, 3),
@@ -129,6 +130,7 @@ def test_bands_add_up_and_permutations_match_their_moments() -> None:
     assert table.lines()[-1].startswith("over 0.5 to 1 map units and over 2 days to 10 days: ")
 
 
+@pytest.mark.slow
 def test_no_interaction_gives_uniform_p_values_and_excitation_is_found() -> None:
     rng = np.random.default_rng(11)
     p = [

@@ -81,6 +81,7 @@ def test_worlds_depend_on_seed_null_and_number_alone() -> None:
     assert other[0].values != alone[0].values
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_and_report_progress() -> None:
     events, nulls, told = no_signal(1), ["time-shuffle", "rotate"], []
     near = Knox(0.1, 1.0)  # other processes cannot import what a test file defines
@@ -102,6 +103,7 @@ def test_dask_gives_the_same() -> None:
         assert significance(Link(), events, nulls, CONTEXT, B=19, backend="dask", scheduler=address) == alone
 
 
+@pytest.mark.slow
 def test_no_signal_gives_uniform_p_values() -> None:
     # p takes the values 1/20 … 1; less a uniform share of a step it is uniform on [0, 1] if the test is exact
     rng = np.random.default_rng(5)
@@ -162,6 +164,7 @@ significance(slowly, events, ["time-shuffle", "rotate"], context, B=99, jobs=1, 
 """
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_identical(tmp_path: Path) -> None:
     events, journal, nulls = no_signal(2), tmp_path / "null.jsonl", ["time-shuffle", "rotate"]
     np.savez(tmp_path / "events.npz", t=events.t, x=events.x, author=events.author)

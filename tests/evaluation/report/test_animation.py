@@ -75,6 +75,7 @@ def test_the_same_result_gives_the_same_gif(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "uniform.gif").read_bytes() == (tmp_path / "b" / "uniform.gif").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "high"), [(1, 1.0), (2, 0.37), (3, 1.0)])
 def test_every_map_becomes_an_mp4_that_browsers_play(d: int, high: float, tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
@@ -145,6 +146,7 @@ def folder(stpp, events, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "model", "frames"), [("evaluation", "decaying-kde", 12), ("fit", "historical-average", 18)]
 )

@@ -114,6 +114,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_the_verdict_comes_first(written: Path) -> None:
     lines = (written / "report.md").read_text().splitlines()
     assert lines[0] == "# Test"
@@ -126,6 +127,7 @@ def test_the_verdict_comes_first(written: Path) -> None:
     assert {path.stem for path in written.glob("*.png")} == names
 
 
+@pytest.mark.slow
 def test_no_signal_is_said_plainly(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     still = Events(np.sort(rng.uniform(0, 16, 400)), rng.uniform(size=(400, 2)))
@@ -157,6 +159,7 @@ def test_the_page_stands_alone(written: Path) -> None:
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
 
 
+@pytest.mark.slow
 def test_the_same_result_gives_the_same_bytes(result: BacktestResult, written: Path, tmp_path: Path) -> None:
     """However long it took, and over what was there before."""
     slower = replace(result, cost=result.cost * 7.77)
@@ -168,6 +171,7 @@ def test_the_same_result_gives_the_same_bytes(result: BacktestResult, written: P
     assert b"seconds" not in contents(written)["report.md"]
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     events = drifting(axes=(HOSTILE, "[a](javascript:alert(1))"))
     result = run(tmp_path / "store", events)
@@ -185,6 +189,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert len(rows) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_every_dimension_has_its_report(d: int, tmp_path: Path) -> None:
     plan = replace(PLAN, test=Window(10, 12), step=1, grid=6)
@@ -207,6 +212,7 @@ def test_zoom_and_windows_that_are_not_kept(tmp_path: Path) -> None:
     assert all(ax.patches[0].get_bbox().bounds == pytest.approx((0.2, 0.2, 0.6, 0.6)) for ax in zoomed.axes[:2])
 
 
+@pytest.mark.slow
 def test_one_window_and_one_model(tmp_path: Path) -> None:
     single = run(tmp_path / "one", plan=replace(PLAN, test=Window(10, 10.5)))
     write_report(single, tmp_path)

@@ -116,6 +116,7 @@ def test_more_pairs_tell_more() -> None:
 # -- uncertainty ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [2, 5])
 @pytest.mark.parametrize(("d", "shape"), [(1, "uniform"), (2, "uniform"), (2, "blob"), (3, "uniform")])
 def test_pure_noise_covers_zero(d: int, shape: str, frames: int) -> None:

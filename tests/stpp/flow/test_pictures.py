@@ -182,6 +182,7 @@ def test_in_three_dimensions_the_mean_over_the_last_axis_by_mass() -> None:
     assert "mean over depth" in ax.images[0].colorbar.ax.get_ylabel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("of", [empty, to_the_right])
 def test_every_flow_has_a_page(of, d: int) -> None:
@@ -193,6 +194,7 @@ def test_every_flow_has_a_page(of, d: int) -> None:
     assert said.count("no events in this frame") == (0 if of(d).density.any() else 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (30, 2)])
 def test_odd_grids_are_drawn(shape: tuple[int, int]) -> None:
     grid = Grid(Box((0, 0), (3, 1)), shape)

@@ -34,6 +34,7 @@ def placed(rows, column):
     return [[*row[:4][:column], row[4], *row[:4][column:]] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
 @pytest.mark.parametrize("column", range(5))

@@ -181,6 +181,7 @@ def test_old_events_count_where_there_are_no_newer_ones(engine: Engine, age: flo
     assert wanted.value.max() > 1e3 * case.bounds(1e-4).value.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_thousands_of_memory_lengths(engine: Engine) -> None:
     rng = np.random.default_rng(1)
@@ -233,6 +234,7 @@ def test_one_event_and_none(engine: Engine) -> None:
     assert [len(part) for part in unasked] == [0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tol", [1e-4, 1e-8])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_hawkes_intensity(engine: Engine, tol: float) -> None:

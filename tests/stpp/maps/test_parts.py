@@ -204,6 +204,7 @@ def test_a_flow_in_three_dimensions_is_not_drawn_and_it_is_said() -> None:
     assert "3 dimensions" in part.remarks(weekly(some(d=3)))[0]
 
 
+@pytest.mark.slow
 def test_a_flow_is_read_from_its_run(events: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "flow"
     done = stpp("flow", events, "--trials", 0, "--step", "10d", "--history-window", 4, "--frame", "2d", "-o", run)
@@ -243,6 +244,7 @@ def test_an_evaluation_shows_its_forecasts_and_its_scores(tmp_path: Path) -> Non
         np.testing.assert_array_equal(one.information_gain, mine["information_gain"])
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_kept_few_forecasts_issues_all_again(
     events: Path, stpp: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -290,6 +292,7 @@ def basin_part(analysis: Analysis, basin_events: Events, tmp_path_factory: pytes
     return BasinsPart.of(directory, from_file(basin_events))
 
 
+@pytest.mark.slow
 def test_regions_come_back_as_they_were_found(analysis: Analysis, basin_events: Events, tmp_path: Path) -> None:
     regions = regions_of(analysis)
     assert sum(len(one.basins) for one in analysis.found) > 5
@@ -433,6 +436,7 @@ def test_basins_around_landmarks_have_centres_but_no_outlines(tmp_path: Path) ->
 # -- links --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_report_on_basins_links_its_windows_to_the_map(
     analysis: Analysis, basin_events: Events, tmp_path: Path
 ) -> None:

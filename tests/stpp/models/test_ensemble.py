@@ -184,6 +184,7 @@ def test_permuted_members_get_permuted_weights() -> None:
     np.testing.assert_allclose(ours.relative_at(GRID.points()), theirs.relative_at(GRID.points()), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [("hawkes",), ("hawkes", "hawkes")])
 def test_one_member_is_that_member(members: tuple[str, ...]) -> None:
     events = scene(0.3, 0.01)

@@ -254,6 +254,7 @@ def test_no_signal_is_the_decaying_kernel_density(model: type[FlowModel]) -> Non
     np.testing.assert_array_equal(found.intensity(t, x, events), plain.intensity(t, x, events))
 
 
+@pytest.mark.slow
 @both_models
 def test_a_planted_drift_is_found_and_forecast_better(model: type[FlowModel]) -> None:
     found, events = learned(model, "drift")
@@ -339,6 +340,7 @@ def test_seconds_may_end_the_search() -> None:
     assert 1 <= len(found.tried) < 10_000
 
 
+@pytest.mark.slow
 @both_models
 @pytest.mark.parametrize("places", [0.3, 0.7, 0.1 + 0.2])
 def test_posts_at_one_place_can_be_learned_from(model: type[FlowModel], places: float) -> None:

@@ -61,6 +61,7 @@ def dictionary() -> Hawkes:
 # -- the classical form -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d", "seed"), [(20_000, 1, 4), (20_000, 2, 5), (10_000, 3, 6), (100_000, 2, 7)])
 def test_every_parameter_is_within_three_standard_errors_of_the_truth(n: int, d: int, seed: int) -> None:
     events, truth = simulate_hawkes(n, seed, d=d)
@@ -73,6 +74,7 @@ def test_every_parameter_is_within_three_standard_errors_of_the_truth(n: int, d:
     assert max(relative) < 5 / math.sqrt(n)  # and the standard errors are no excuse
 
 
+@pytest.mark.slow
 def test_about_95_of_100_intervals_hold_the_truth() -> None:
     """40 sets of 1,000; benchmarks/coverage.py does 100 sets of 5,000."""
     held = dict.fromkeys(NAMES, 0)
@@ -189,6 +191,7 @@ def test_in_sample_it_can_only_beat_what_lies_inside_it() -> None:
     assert model.result.log_likelihood > fitted.log_likelihood + 20
 
 
+@pytest.mark.slow
 def test_the_dictionary_finds_how_many_are_offspring() -> None:
     events, truth = simulate_hawkes(30_000, seed=3)
     model = Hawkes(domain=unit()).fit(events, Window(0, 1000))
@@ -224,6 +227,7 @@ def test_the_intensity_is_the_formula() -> None:
     np.testing.assert_allclose(value, expected, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period", [1, 7])
 def test_a_planted_cycle_is_found(period: int) -> None:
     """Three quarters more at the peak and less at the trough: 20:00 of every day, or the first day of a week."""
@@ -265,6 +269,7 @@ def test_supercritical_data_are_reported_and_forecast() -> None:
 # -- the forecast -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["dictionary", "exponential"])
 def test_the_week_ahead_in_closed_form_is_the_mean_of_2000_simulations(kernel: str) -> None:
     model = replace(Hawkes(domain=unit(), kernel=kernel), floor=0.0).fit(bursts(), Window(0, 50))
@@ -298,6 +303,7 @@ def productive() -> Events:
     return Events(sample.t, sample.x, marks=pa.table({"likes": sample.productivity[:, 0] - 1}))
 
 
+@pytest.mark.slow
 def test_the_power_of_a_mark_is_recovered() -> None:
     events, window = productive(), Window(0, 300)
     model = Hawkes(domain=unit(), productivity="likes").fit(events, window)
@@ -312,6 +318,7 @@ def test_the_power_of_a_mark_is_recovered() -> None:
     assert model.result.log_likelihood > blind.result.log_likelihood + 50
 
 
+@pytest.mark.slow
 def test_a_mark_that_means_nothing_gets_no_power() -> None:
     events = productive()
     shuffled = pa.table({"likes": np.random.default_rng(5).permutation(events.mark("likes"))})
@@ -321,6 +328,7 @@ def test_a_mark_that_means_nothing_gets_no_power() -> None:
     assert model.branching_ratio == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.slow
 def test_simulated_events_carry_the_mark_as_the_history_has_it() -> None:
     events = productive()
     model = Hawkes(domain=unit(), productivity="likes").fit(events, Window(0, 300))

@@ -82,6 +82,7 @@ def expected_progeny(n: int, days: float) -> float:
     return n * B / (1 - B) * -math.expm1(-BETA * (1 - B) * days)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [planted(), halves()], ids=["hawkes", "regions"])
 @pytest.mark.parametrize("n", [10, 20])
 def test_the_mean_of_extra_posts_is_the_closed_form(model: IntensityModel, n: int) -> None:
@@ -104,6 +105,7 @@ def test_twice_as_many_posts_bring_twice_as_many() -> None:
     assert two == pytest.approx(2 * one, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Hawkes, BasinRates, HawkesRegions, DecayingKDE])
 def test_no_posts_bring_nothing(cls: type[IntensityModel]) -> None:
     found = ask(fitted(cls), world(), at=30.0, n=0, simulations=20)
@@ -121,6 +123,7 @@ def test_models_without_excitation_say_so(cls: type[IntensityModel]) -> None:
     assert "has no excitation" in " ".join(found.lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Hawkes, BasinRates, HawkesRegions, DecayingKDE])
 def test_the_same_seed_says_the_same_in_json_and_in_words(cls: type[IntensityModel]) -> None:
     first, second = (ask(fitted(cls), world(), at=30.0, simulations=20) for _ in range(2))
@@ -130,6 +133,7 @@ def test_the_same_seed_says_the_same_in_json_and_in_words(cls: type[IntensityMod
     assert other.to_json_dict() != first.to_json_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Hawkes, BasinRates, HawkesRegions, DecayingKDE])
 def test_nothing_from_the_date_on_is_looked_at(cls: type[IntensityModel]) -> None:
     whole, known = (ask(fitted(cls), e, at=25.0, simulations=20) for e in (world(), world().before(25.0)))
@@ -225,6 +229,7 @@ def test_it_claims_an_association_and_no_effect() -> None:
     assert found.to_json_dict()["cautions"] == [claim]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "doubtful"), [(0.79, False), (0.8, True), (0.95, True)])
 def test_it_doubts_a_branching_ratio_from_08_on(ratio: float, doubtful: bool) -> None:
     found = dataclasses.replace(ask(planted(), past(), n=40, simulations=20), branching_ratio=ratio)

@@ -60,6 +60,7 @@ def test_mean_count_of_a_cluster_process() -> None:
     assert np.mean(counts) == pytest.approx(100 / (1 - 0.7), abs=4 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("branching", "bandwidth", "d", "duration"), [(0.6, 0.02, 2, 1000.0), (0.8, 0.2, 1, 30.0)])
 def test_simulate_hawkes_draws_the_expected_number(branching: float, bandwidth: float, d: int, duration: float) -> None:
     """With events lost over the edges of the box and after the end."""
@@ -293,6 +294,7 @@ class Toy(IntensityModel):
         return thinning(self, window, history, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bandwidth", "bound"), [(0.3, None), (0.05, 7.0)])
 def test_thinning_agrees_with_branching(bandwidth: float, bound: float | None) -> None:
     """A self-exciting toy with a history: two samplers, one law, and a first bound far below the peaks does no harm."""
@@ -315,6 +317,7 @@ def test_thinning_agrees_with_branching(bandwidth: float, bound: float | None) -
     assert np.std(thinned) == pytest.approx(np.std(branched), rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [None, 3.0, 200.0])
 def test_thinning_of_an_inhomogeneous_poisson_process(bound: float | None) -> None:
     """λ = 30(1 + 0.9 sin 2πt), up to 57: the law is the same from a low bound, which is doubled, as from a high one."""

@@ -14,6 +14,7 @@ CONTROLS = """() => [...document.querySelectorAll('button, select, input, a[href
 NAME = "(one) => one.id || `${one.name}=${one.value}` || one.textContent"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", list(DEVICES))
 @pytest.mark.parametrize("which", ["full", "bare"])
 def test_axe_finds_nothing(open_map, request, which: str, device: str) -> None:
@@ -35,6 +36,7 @@ def test_axe_would_find_a_button_without_a_name(open_map, bare) -> None:
     assert [found["id"] for found in axe.run(page).response["violations"]] == ["button-name"]
 
 
+@pytest.mark.slow
 def test_tab_reaches_every_control(open_map, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ compare: 'swipe' })")
@@ -58,6 +60,7 @@ def test_tab_reaches_every_control(open_map, full) -> None:
     assert seen_outline, "a control shows nothing when it has the focus"
 
 
+@pytest.mark.slow
 def test_keys_play_step_and_switch(open_map, until, full) -> None:
     page = open_map(full.path, "#w=2")
     page.locator("#overlay").focus()
@@ -119,6 +122,7 @@ def test_on_a_phone_nothing_overflows_and_fingers_fit(open_map, full) -> None:
     assert page.locator("#csv").is_visible()
 
 
+@pytest.mark.slow
 def test_who_asks_for_less_motion_gets_jumps(open_map, until, full) -> None:
     page = open_map(full.path, "#w=0", reduced_motion="reduce")
     page.evaluate("stpp.set({ speed: 4 }); stpp.play()")

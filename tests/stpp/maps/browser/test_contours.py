@@ -44,6 +44,7 @@ def crossings(lines: list[np.ndarray]) -> np.ndarray:
     return np.array(sorted(points.round(4).tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_lines_meet_the_grid_where_contourpys_do(contours, seed) -> None:
     rng = np.random.default_rng(seed)

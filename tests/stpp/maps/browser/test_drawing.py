@@ -28,6 +28,7 @@ def share_changed(a: np.ndarray, b: np.ndarray) -> float:
     return float((np.abs(a - b).sum(axis=2) > 24).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_map_is_drawn_in_both_themes(open_map, full, theme: str) -> None:
     page = open_map(full.path, "#w=2", color_scheme=theme)
@@ -62,6 +63,7 @@ def test_a_density_is_brighter_where_it_is_larger(open_map, full) -> None:
     assert strength[:, :middle].mean() > 1.5 * strength[:, middle:].mean()
 
 
+@pytest.mark.slow
 def test_two_models_side_by_side_or_with_a_divider(open_map, full) -> None:
     page = open_map(full.path, "#w=3&m=hawkes&o=historical-average&p=0&f=0&b=0")
     one = pixels(page)

@@ -13,6 +13,7 @@ def kept(fields) -> np.ndarray:
     return float(fields.values.max()) * (quantised(fields.values) / 255.0) ** 2
 
 
+@pytest.mark.slow
 def test_counts_and_posts_of_every_window(open_map, full) -> None:
     page = open_map(full.path)
     events, windows = full.scene.canvas.events, full.scene.canvas.windows

@@ -64,6 +64,7 @@ def check_selection(page, written, polygon, w: int) -> int:
     return len(rows)
 
 
+@pytest.mark.slow
 def test_a_box_and_a_lasso_count_what_lies_inside(open_map, full) -> None:
     page = open_map(full.path, "#w=2")
     box = drag(page, "box", [(0.3, 0.25), (0.7, 0.6)])
@@ -94,6 +95,7 @@ def test_selections_by_polygon_follow_the_window(open_map, full) -> None:
     assert inside[rows].all()
 
 
+@pytest.mark.slow
 def test_hostile_words_are_shown_and_never_run(open_map, until, full) -> None:
     page = open_map(full.path)
     tags = set(page.evaluate(SHOWN_TAGS))
@@ -181,6 +183,7 @@ def test_the_selection_becomes_a_csv(open_map, full) -> None:
         assert line["text"][:1] not in ("=", "+", "-", "@")
 
 
+@pytest.mark.slow
 def test_the_view_becomes_a_picture(open_map, full) -> None:
     page = open_map(full.path, device_scale_factor=2)
     size = page.locator("#scene").bounding_box()

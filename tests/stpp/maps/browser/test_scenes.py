@@ -74,6 +74,7 @@ def drawn(scene: Scene) -> np.ndarray:
     return ((x >= np.array(box.low) - reach) & (x <= np.array(box.high) + reach)).all(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SCENES))
 def test_a_scene_at_the_edge_has_its_numbers_right(open_map, tmp_path: Path, name: str) -> None:
     scene = SCENES[name]()
@@ -109,6 +110,7 @@ def test_a_scene_at_the_edge_has_its_numbers_right(open_map, tmp_path: Path, nam
     assert "Invalid" not in text
 
 
+@pytest.mark.slow
 def test_ten_thousand_windows(open_map, tmp_path: Path) -> None:
     n = 10_000
     t = np.sort(np.random.default_rng(1).uniform(0, n / 24, 20_000))
@@ -133,6 +135,7 @@ def test_ten_thousand_windows(open_map, tmp_path: Path) -> None:
     assert abs(page.evaluate("stpp.state.at") - n / 2) < n / 500
 
 
+@pytest.mark.slow
 def test_a_million_posts(open_map, tmp_path: Path) -> None:
     n = 1_000_000
     rng = np.random.default_rng(3)

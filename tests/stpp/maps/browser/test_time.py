@@ -39,6 +39,7 @@ def at(page) -> float:
     return page.evaluate("stpp.state.at")
 
 
+@pytest.mark.slow
 def test_play_goes_on_to_the_end_and_stops(open_map, until, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ at: 0, speed: 4 })")
@@ -55,6 +56,7 @@ def test_play_goes_on_to_the_end_and_stops(open_map, until, full) -> None:
     assert page.evaluate("stpp.state.playing") is False
 
 
+@pytest.mark.slow
 def test_play_in_two_beats(open_map, until, full) -> None:
     page = open_map(full.path)
     page.evaluate(
@@ -118,6 +120,7 @@ def test_buttons_slider_and_strip_move_time(open_map, full) -> None:
     assert "2023-" in page.locator("#when").text_content()
 
 
+@pytest.mark.slow
 def test_a_link_brings_the_state_back(open_map, until, full) -> None:
     page = open_map(full.path)
     page.evaluate("(patch) => stpp.set(patch)", LINKED)
@@ -132,6 +135,7 @@ def test_a_link_brings_the_state_back(open_map, until, full) -> None:
     assert again.evaluate("stpp.state.mode") == "window"
 
 
+@pytest.mark.slow
 def test_a_link_that_makes_no_sense_changes_nothing(open_map, full) -> None:
     usual = open_map(full.path).evaluate("JSON.stringify(stpp.state)")
     page = open_map(full.path, SENSELESS[0])
