@@ -389,6 +389,7 @@ def test_times_may_come_in_any_order(label: str, d: int) -> None:
 # -- forecasts ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @in_every_grid_dimension
 @every_model
 def test_a_forecast_is_finite_keeps_its_floor_and_says_a_density(label: str, d: int) -> None:
@@ -463,6 +464,7 @@ def test_the_forecast_is_the_mean_of_simulations(label: str, d: int) -> None:
     assert worst < 4.5 if d == 3 else worst < 4  # 64 cells in three dimensions
 
 
+@pytest.mark.slow
 @every_model_in_any_dimension
 def test_simulated_events_are_reproducible_and_where_they_belong(label: str, d: int) -> None:
     events, model, window = world(d), fitted(label, d), Window(30.25, 36)

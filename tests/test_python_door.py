@@ -100,6 +100,7 @@ def test_events_in_memory_are_kept_beside_the_run(planted, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_lists_and_words_serve_as_boxes_and_durations(planted):
     found = basins.find(planted, window="20d", box=[0, 1, 0, 1], B=0)
     assert found.windows[0].duration == 20

@@ -250,6 +250,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory, stpp: Callable[..., Any]) -> 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -274,6 +275,7 @@ def test_a_mistake_in_what_if_is_one_line(
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_what_if_without_excitation_or_long_after_everything(fits: Path, outcome: Callable[..., Any]) -> None:
     few = ("--place", "0.5,0.5", "--steps", 2, "--simulations", 20)
     calm = outcome("whatif", fits / "uniform", "--add", 5, "--at", "2020-01-22", *few)

@@ -137,6 +137,7 @@ def test_a_flow_run_is_reproduced_to_the_byte(flow_run: tuple[Path, Any], stpp: 
 # -- a fitted flow model is a model like any other -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_drift_field_is_fitted_saved_and_forecasts(tmp_path: Path, stpp: Callable[..., Any]) -> None:
     posts, run = write(tmp_path / "posts.csv", *drifting(2000, 20.0)), tmp_path / "run"
     done = stpp("fit", "drift", posts, "--trials", 6, "--end", "2020-01-17", "-o", run, "--json")
@@ -267,6 +268,7 @@ def test_whatever_posts_there_are_the_numbers_are_numbers(
     assert len(json.loads(done.stdout)["flows"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3])
 def test_one_and_three_dimensions_have_pages_too(tmp_path: Path, stpp: Callable[..., Any], d: int) -> None:
     names = "abc"[:d]

@@ -330,6 +330,7 @@ def test_a_fit_that_did_not_converge_is_told_with_a_way_out(stpp, places, monkey
     assert "8 windows of uniform rest on a fit that did not converge" in stpp(*words).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
 @pytest.mark.parametrize("environment", [None, {}], ids=["as it is", "without a locale"])
 def test_a_full_disk_is_one_line(places, environment):

@@ -47,6 +47,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "told"), NAMES.values(), ids=NAMES)
 def test_a_wrong_name_gets_the_nearest_before_anything_heavy_is_imported(words, told):
     code = (

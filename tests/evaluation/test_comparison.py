@@ -144,6 +144,7 @@ def test_nothing_to_compare_is_an_error() -> None:
         information_gain_intervals({"a": [1.0, math.nan]}, [1, 1], overlap=1, rng=rng)
 
 
+@pytest.mark.slow
 def test_intervals_cover_where_windows_depend() -> None:
     """104 windows, AR(1) of 0.5: nominal 95 %, where a t interval that takes windows as independent covers about 75 %.
 
@@ -266,6 +267,7 @@ def test_words_say_which_differences_are_real() -> None:
     assert verdicts(compare_pairs(alone, models[1], {}, overlap=1, rng=np.random.default_rng(1))) == []
 
 
+@pytest.mark.slow
 def test_equal_models_are_seldom_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three models without a difference: Holm keeps any claim of one to 5 % (in 600 simulations 3.8 %)."""
     monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels collects garbage at every call, 0.2 s each

@@ -249,6 +249,7 @@ EXPECTED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 PROBABILITIES = st.lists(st.floats(0.01, 1), min_size=5, max_size=5).map(lambda v: np.array(v) / np.sum(v))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, score in SCORES.items() if score.proper])
 @given(truth=PROBABILITIES, other=PROBABILITIES)
 def test_no_forecast_beats_the_truth_in_a_proper_score(name: str, truth: np.ndarray, other: np.ndarray) -> None:

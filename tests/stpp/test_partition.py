@@ -57,6 +57,7 @@ def test_neighbours_of_landmarks_are_mutual_and_one_landmark_has_none() -> None:
     assert Partition.around_landmarks(np.full((50, 5), 0.5), 40, box, RNG(1)).neighbours.nnz == 0
 
 
+@pytest.mark.slow
 def test_landmarks_are_the_same_for_the_same_seed_and_need_a_place_inside() -> None:
     box, x = Box((0.0, 0.0), (1.0, 1.0)), RNG(0).uniform(size=(2000, 2))
     one, two = (Partition.around_landmarks(x, 100, box, RNG(3)).centres for _ in range(2))

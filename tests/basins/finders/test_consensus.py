@@ -59,6 +59,7 @@ def test_planted_basins_are_found(world: str, score: float) -> None:
     assert adjusted_rand_score(np.asarray(truth["labels"])[snapshot.rows], labels(found, snapshot)) > score
 
 
+@pytest.mark.slow
 def test_memberships_and_probabilities_are_shares() -> None:
     finder, snapshot = seen(simulate_world("static", 4000, 2)[0])
     found = finder.find(snapshot, np.random.default_rng(1))
@@ -81,6 +82,7 @@ def test_one_basin_in_noise_is_one() -> None:
     np.testing.assert_allclose(basin.centre, 1.0, atol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3])
 def test_two_basins_in_other_dimensions(d: int) -> None:
     rng = np.random.default_rng(d)

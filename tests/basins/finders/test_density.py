@@ -198,6 +198,7 @@ def test_blobs_in_noise_are_found_in_each_dimension(d: int, planted: tuple[float
     assert min(basin.probability for basin in found.basins) >= 0.8
 
 
+@pytest.mark.slow
 def test_a_shallow_basin_that_training_shows_is_found_in_short_windows_too() -> None:
     """The saddle between the basins at (−0.2, 2.5) and (2.2, 2.8) is nearly lost in the noise of 5,000 posts."""
     events, _ = simulate_world("static", 25_000, 5)
@@ -221,6 +222,7 @@ def test_a_known_basin_that_has_died_is_not_found() -> None:
     assert [len(finder.find(finder.fixed.see(events, Window(s, s + 56)), rng).basins) for s in (0, 56)] == [2, 1]
 
 
+@pytest.mark.slow
 def test_same_seed_same_basins_and_the_future_changes_nothing() -> None:
     events, _ = simulate_world("static", 4000, 0)
     window, training = Window(28.0, 42.0), list(Window(0.0, 28.0).rolling(7.0))
@@ -270,6 +272,7 @@ def copied(events: Events, seed: int) -> Events:
     return events.take(np.repeat(np.arange(len(events)), times))
 
 
+@pytest.mark.slow
 def test_copies_at_one_place_make_no_basin_and_hide_none() -> None:
     assert sum(len(found_in(copied(places(500, 2, seed), seed), 2)[0].basins) > 0 for seed in range(8)) == 0
     found, _ = found_in(copied(places(500, 2, 1, (-2.5, 2.5)), 1), 2)

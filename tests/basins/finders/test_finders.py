@@ -201,6 +201,7 @@ def test_what_is_found_is_sound_in_every_dimension(label: str, d: int) -> None:
         np.testing.assert_allclose(places, [[0.25] * d, [0.75] * d], atol=0.1)
 
 
+@pytest.mark.slow
 @every_finder
 def test_same_seed_same_basins_and_finding_changes_nothing(label: str) -> None:
     snapshot, finder = see(label, world()), fitted(label)
@@ -369,6 +370,7 @@ def test_more_basins_than_the_spectrum_supports_are_not_made_up() -> None:
 # -- what follows from basins -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_registered_finder
 def test_every_basin_can_be_measured(label: str) -> None:
     snapshot, basins = see(label, world()), found(label).basins

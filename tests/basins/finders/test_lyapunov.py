@@ -138,6 +138,7 @@ def test_density_that_moves_gives_drift_along_its_way(velocity: tuple[float, flo
     assert field.time == 28.0
 
 
+@pytest.mark.slow
 def test_diffusion_is_how_fast_windows_forget() -> None:
     """Where nothing changes, what came before predicts nothing beyond the mean: the largest D that is tried. Where
     basins come and go over weeks the last window tells more than the mean: a small one.
@@ -173,6 +174,7 @@ def test_growth_is_likely_where_a_basin_grows_and_not_where_it_fades() -> None:
     assert named[0] < 0.1  # fading
 
 
+@pytest.mark.slow
 def test_growth_is_even_odds_where_nothing_changes() -> None:
     odds = []
     for seed in range(2):
@@ -204,6 +206,7 @@ def test_growth_where_draws_leave_next_to_nothing_in_a_basin() -> None:
     assert ((found >= 0) & (found <= 1)).all()
 
 
+@pytest.mark.slow
 def test_growth_same_seed_same_answer_and_bad_input() -> None:
     snapshots, _ = world("static", n=3000, weeks=3)
     basins = around(snapshots[2], np.array([[2.8, -1.8]]))
@@ -226,6 +229,7 @@ def test_growth_same_seed_same_answer_and_bad_input() -> None:
 # -- the finder ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planted_basins_are_attractors() -> None:
     events, truth = simulate_world("static", 30_000, 3)
     windows = [Window(14.0 * k, 14.0 * (k + 1)) for k in range(4)]
@@ -240,6 +244,7 @@ def test_planted_basins_are_attractors() -> None:
     np.testing.assert_array_equal(found.basins[0].membership, again.basins[0].membership)
 
 
+@pytest.mark.slow
 def test_even_posts_have_no_attractor() -> None:
     events, _ = simulate_world("null", 6000, 1)
     windows = [Window(7.0 * k, 7.0 * (k + 1)) for k in range(8)]

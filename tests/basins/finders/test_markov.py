@@ -92,6 +92,7 @@ def test_markov_stability_equals_the_dense_formula(time: float) -> None:
     np.testing.assert_allclose(markov_stability(walk, h.T, time), np.diag(dense), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_spectral_gap_is_that_of_the_slowest_time_scale_of_deeptime() -> None:
     analysis = pytest.importorskip("deeptime.markov.tools.analysis")
     for sizes in ((8, 6, 7), (60, 40, 50)):  # few states are solved densely, more by Lanczos
@@ -209,6 +210,7 @@ def test_more_basins_than_the_posts_support_get_a_remark() -> None:
         MarkovFinder(basins=0)
 
 
+@pytest.mark.slow
 def test_one_basin_is_one_basin() -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 0.7, (1500, 2)), rng.uniform(-6, 6, (300, 2))])
@@ -218,6 +220,7 @@ def test_one_basin_is_one_basin() -> None:
     np.testing.assert_allclose(found.basins[0].centre, 0, atol=0.15)
 
 
+@pytest.mark.slow
 def test_windows_with_nothing_or_hardly_anything() -> None:
     events, _ = simulate_world("static", 1500, 3)
     box = WORLDS["static"].box

@@ -246,6 +246,7 @@ def test_short_lives_and_origins_are_told() -> None:
     assert said.endswith("Most do not last: 2 of the 2 basins before this window lived for one window only.")
 
 
+@pytest.mark.slow
 def test_the_report_says_how_sure_scores_are_and_what_cannot_be_said(tmp_path: Path) -> None:
     events, analysis = an_analysis(lives=((0,), (0, 1)))
     scores = pd.DataFrame({"score": ["auroc", "brier"], "value": [0.8, 0.1], "low": [0.7, 0.05], "high": [0.9, 0.2]})

@@ -186,6 +186,7 @@ def test_scrambling_all_that_comes_after_t_changes_no_forecast_made_by_t(t: int,
     pd.testing.assert_frame_equal(*tables)
 
 
+@pytest.mark.slow
 def test_forecasts_at_the_end_of_the_data_are_those_with_the_future_unseen() -> None:
     events, _ = storms()
     whole = predict(table_of(*seen_and_found(events)), FIRST, seed=1, models=("logistic",)).table
@@ -203,6 +204,7 @@ def test_forecasts_at_the_end_of_the_data_are_those_with_the_future_unseen() -> 
 # -- skill ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_storms_are_foreseen() -> None:
     predictions = predict(table_of(*seen_and_found(storms()[0])), FIRST, seed=0)
     scores, table = continuation_scores(predictions.table), predictions.table
@@ -242,6 +244,7 @@ def test_nothing_is_foreseen_where_times_are_shuffled() -> None:
     assert scores["brier"] > scores["brier_base"] - 0.01
 
 
+@pytest.mark.slow
 def test_same_seed_same_forecasts() -> None:
     table = table_of(*seen_and_found(storms()[0], WEEKS[:10]))
     one, two = (predict(table, 8, seed=4, models=("boosting",)).table for _ in range(2))

@@ -159,6 +159,7 @@ def test_what_comes_and_goes_within_a_window_is_no_change() -> None:
     assert burst < 6
 
 
+@pytest.mark.slow
 def test_tracks_are_judged_by_the_largest_of_null_worlds() -> None:
     alone = judge(course())
     assert set(alone["verdict"]) == {"not tested"}

@@ -57,6 +57,7 @@ def test_words_of_any_script_stay_whole(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_has_words_or_none(text: str) -> None:
     assert all(0 < len(word) <= LONGEST + 1 and not word.isspace() for word in words_of(text))
@@ -110,6 +111,7 @@ def test_the_most_central_posts_are_kept() -> None:
     assert found[1].posts == basins[1].members
 
 
+@pytest.mark.slow
 def test_many_axes_are_named_by_the_two_that_matter() -> None:
     rng = np.random.default_rng(0)
     box = Box((-5.0,) * 6, (5.0,) * 6)

@@ -79,6 +79,7 @@ def purity(run: Course, tracking: Tracking, labels: Array, until: int = 99) -> d
 # -- planted worlds ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_births_and_deaths_are_found_within_one_window(method: str) -> None:
     run, plan, truth = course("lifecycle")
@@ -97,6 +98,7 @@ def test_births_and_deaths_are_found_within_one_window(method: str) -> None:
         assert abs((len(plan.windows) if track.death is None else track.death) - min(8, math.ceil(gone))) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_basins_that_move_are_followed(method: str) -> None:
     run, _, truth = course("moving", 8_000)
@@ -108,6 +110,7 @@ def test_basins_that_move_are_followed(method: str) -> None:
     assert min(link.confidence for link in tracking.links) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_what_merges_and_what_parts_is_told(method: str) -> None:
     run, plan, truth = course("merging", 12_000)

@@ -107,6 +107,7 @@ def test_a_reply_joins_what_neighbourhood_does_not() -> None:
     assert walk(joined, neighbours=5).flows.toarray()[one, other] > 0
 
 
+@pytest.mark.slow
 def test_neighbours_in_many_dimensions_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(3000, 12)) + 6 * rng.integers(0, 2, (3000, 1))

@@ -139,6 +139,7 @@ def test_a_run_reproduces_itself(whole: Path) -> None:
     assert set(json.loads(done.stdout).values()) == {"same"}
 
 
+@pytest.mark.slow
 def test_killed_while_it_tidies_up_it_still_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

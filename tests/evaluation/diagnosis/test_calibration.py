@@ -20,6 +20,7 @@ def forecasts(rng: np.random.Generator, windows: int = 20, cells: int = 100) -> 
     return np.exp(rng.normal(-1, 1.3, (windows, cells)))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 60), tied=st.booleans())
 def test_score_is_miscalibration_less_discrimination_plus_uncertainty(seed: int, size: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -76,6 +77,7 @@ def test_decomposition_by_hand() -> None:
     assert (found.realised[0], found.realised[-1]) == (2, 4)
 
 
+@pytest.mark.slow
 def test_calibrated_counts_keep_to_the_band_and_p_values_are_uniform() -> None:
     rng = np.random.default_rng(2)
     p_values, inside = [], []

@@ -122,6 +122,7 @@ def test_same_seed_same_page(right: Diagnosis, excited: Events) -> None:
     assert again.to_json_dict() == right.to_json_dict()
 
 
+@pytest.mark.slow
 def test_a_page_is_drawn(right: Diagnosis, wrong: Diagnosis, tmp_path: Path) -> None:
     for diagnosis in (right, wrong):
         figure = draw(diagnosis)
@@ -134,6 +135,7 @@ def test_a_page_is_drawn(right: Diagnosis, wrong: Diagnosis, tmp_path: Path) -> 
         assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 4])
 def test_other_dimensions(d: int, tmp_path: Path) -> None:
     box, rng = Box((0.0,) * d, (1.0,) * d), np.random.default_rng(1)

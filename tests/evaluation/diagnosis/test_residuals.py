@@ -64,6 +64,7 @@ def test_held_out_p_values_are_uniform_under_the_truth() -> None:
     assert np.mean([f.ks.value > f.ks_band for f in found]) == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.slow
 def test_in_sample_ks_hardly_ever_rejects_and_the_bootstrap_repairs_it() -> None:
     """A fitted rate alone: the nominal 5 % test rejects the truth in under 2 %; refitting replicates gives 5 %."""
     window, rng = Window(0.0, 10.0), np.random.default_rng(1)
@@ -322,6 +323,7 @@ def test_density_levels_without_a_grid() -> None:
     assert density_levels(bump(0.7), x, rng).mean() > 0.7
 
 
+@pytest.mark.slow
 def test_windows_of_shared_luck_do_not_fake_a_misfit() -> None:
     """Uniform values, correlated by 0.2 inside windows: the usual p-value cries wolf, the resampled one does not."""
     rng = np.random.default_rng(2)

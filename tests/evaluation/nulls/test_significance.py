@@ -120,6 +120,7 @@ def test_no_signal_gives_uniform_p_values() -> None:
     assert 0.01 < (p <= 0.05).mean() < 0.09
 
 
+@pytest.mark.slow
 def test_background_is_calibrated_too() -> None:
     # one fitted background serves many data sets here: worlds of its own are data sets that it explains
     rng = np.random.default_rng(5)
@@ -129,6 +130,7 @@ def test_background_is_calibrated_too() -> None:
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_planted_excitation_is_found_and_named() -> None:
     events, _ = simulate_hawkes(500, seed=2, branching=0.3, duration=100.0, decay=4.0)
     context = Context(UNIT, Window(0.0, 100.0), 1.0, 50.0)
@@ -280,6 +282,7 @@ def test_log_likelihood_gain_and_branching_ratio() -> None:
     assert 0 <= ratio["local branching ratio of hawkes"] <= ratio["branching ratio of hawkes"]
 
 
+@pytest.mark.slow
 def test_local_branching_tells_excitation_from_bursts_anywhere() -> None:
     events, _ = simulate_hawkes(600, seed=2, branching=0.5, duration=100.0, decay=4.0)
     context = Context(UNIT, Window(0.0, 100.0), 1.0, 50.0)
@@ -336,6 +339,7 @@ def test_adjustment_by_hand() -> None:
     assert table["share_kept"].iloc[0] == pytest.approx(0.05 / 0.4)
 
 
+@pytest.mark.slow
 def test_the_table_says_what_each_null_keeps() -> None:
     one = results()[:1]
     header, (row,) = null_table(one)

@@ -161,6 +161,7 @@ def test_a_run_becomes_one_animation(kind: str, model: str, frames: int, folder:
     assert [file.name for file in path.parent.iterdir()] == ["out.gif"]
 
 
+@pytest.mark.slow
 def test_an_evaluation_shows_any_of_its_models_and_a_fit_windows_of_any_length(folder: Path, tmp_path: Path) -> None:
     best, uniform, longer = (tmp_path / f"{name}.gif" for name in ("best", "uniform", "longer"))
     animate_run(folder / "evaluation", best, model="decaying-kde")
@@ -170,6 +171,7 @@ def test_an_evaluation_shows_any_of_its_models_and_a_fit_windows_of_any_length(f
     assert len(pixels(longer)) == 6
 
 
+@pytest.mark.slow
 def test_flows_become_one_animation(folder: Path, tmp_path: Path) -> None:
     flows = read_flows(folder / "flow" / "flow.nc")
     heard: list[tuple[str, int, int]] = []

@@ -202,6 +202,7 @@ def test_every_dimension_has_its_report(d: int, tmp_path: Path) -> None:
     assert "best.png" not in Page(path).text
 
 
+@pytest.mark.slow
 def test_zoom_and_windows_that_are_not_kept(tmp_path: Path) -> None:
     result = run(None, plan=replace(PLAN, zoom=Box((0.2, 0.2), (0.8, 0.8))))
     write_report(result, tmp_path)
@@ -232,6 +233,7 @@ def test_one_window_and_one_model(tmp_path: Path) -> None:
     assert len(best_and_worst(alone)) == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_ruled_out_what_came(tmp_path: Path) -> None:
     result = run(tmp_path / "store", names=("historical-average",), half=Half(domain=Box((0, 0), (1, 1))))
     write_report(result, tmp_path)

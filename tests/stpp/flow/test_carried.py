@@ -118,6 +118,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_the_sum_that_its_formula_says(d: int, shape: str) -> None:

@@ -369,6 +369,7 @@ def test_what_cannot_be_one_file_is_said(tmp_path: Path) -> None:
 # -- animation ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_animation_has_a_frame_per_window_to_one_scale(tmp_path: Path) -> None:
     flows = [replace(flow, time=10.0 + k) for k, flow in enumerate((noise(1), to_the_right(), empty()))]
     heard: list[tuple[int, int]] = []
@@ -392,6 +393,7 @@ def test_an_animation_has_a_frame_per_window_to_one_scale(tmp_path: Path) -> Non
     assert (tmp_path / "flow.gif").read_bytes() == gif.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_flows_become_an_mp4_that_browsers_play(d: int, tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg")

@@ -257,6 +257,7 @@ def test_units_of_length_time_and_weight() -> None:
     np.testing.assert_allclose(other.information[2, 2], one.information[2, 2] * 16, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epsilon", "unbalance"), [(3.0, 100.0), (10.0, 100.0), (30.0, 1000.0)])
 @pytest.mark.parametrize("weighted_events", [False, True])
 def test_on_noise_the_standard_errors_are_right(epsilon: float, unbalance: float, weighted_events: bool) -> None:

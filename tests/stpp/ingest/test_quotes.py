@@ -103,6 +103,7 @@ def test_an_open_mark_among_the_names_is_told(tmp_path):
 TEXTS = st.lists(st.sampled_from([*'ab12 ,\t"\n.-;é', "\r\n"]), max_size=12).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(TEXTS, min_size=1, max_size=12),

@@ -301,6 +301,7 @@ CELLS = st.sampled_from(["0.5", "0.25", "", "nan", "inf", "-1", "word", "2e5", "
 MOMENTS = st.sampled_from(["2020-01-01T00:00:00Z", "2020-01-02 10:00", "", "soon", "Wed Oct 10 20:19:24 +0000 2018"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(st.tuples(MOMENTS, CELLS, CELLS, CELLS, st.sampled_from(["1", "2", "3", "", "a"])), max_size=12),

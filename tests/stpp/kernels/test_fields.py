@@ -95,6 +95,7 @@ def cases(draw: st.DrawFn, d: int) -> Case:
 # -- the documented bounds ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("d", [1, 2, 3])
 @given(data=st.data())

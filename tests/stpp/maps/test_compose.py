@@ -140,6 +140,7 @@ def test_the_grid_covers_the_parts_or_what_is_asked_for(source: Source) -> None:
         compose(parts, box=Box((0.0,) * 3, (1.0,) * 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("windows", "models"), [(5, 0), (5, 3), (900, 3), (10_000, 0), (10_000, 4)])
 def test_densities_stay_within_their_budget(source: Source, windows: int, models: int) -> None:
     each = 40 / windows
@@ -263,6 +264,7 @@ ODD: dict[str, tuple[Sequence[float], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_odd_input_gives_a_page(name: str, tmp_path: Path) -> None:
     t, x = ODD[name]

@@ -204,6 +204,7 @@ def test_one_member_is_that_member(members: tuple[str, ...]) -> None:
     np.testing.assert_array_equal(draws[0].x, draws[1].x)
 
 
+@pytest.mark.slow
 def test_nothing_from_the_end_of_the_window_on_is_looked_at() -> None:
     events, rng = scene(0.3, 0.01), np.random.default_rng(0)
     past, later = events.before(30), len(events) - len(events.before(30))
@@ -292,6 +293,7 @@ def test_bad_members_are_refused_in_one_line() -> None:
 # -- the interface -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_everything_is_the_weighted_sum_of_the_members() -> None:
     events = scene(0.3, 0.01)
     model = replace(fitted(("uniform", "decaying-kde", "hawkes")), weights=np.array([0.2, 0.3, 0.5]))

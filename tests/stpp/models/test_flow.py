@@ -237,6 +237,7 @@ def held_out(model: DecayingKDE, events: Events) -> Array:
     return np.concatenate([np.log(one.relative_at(events.between(one.window).x)) for one in forecasts])
 
 
+@pytest.mark.slow
 @both_models
 def test_no_signal_is_the_decaying_kernel_density(model: type[FlowModel]) -> None:
     found, events = learned(model, "noise")
@@ -273,6 +274,7 @@ def test_a_planted_drift_is_found_and_forecast_better(model: type[FlowModel]) ->
     )
 
 
+@pytest.mark.slow
 @both_models
 def test_what_comes_after_the_training_window_changes_nothing_that_is_learned(model: type[FlowModel]) -> None:
     rng, events = np.random.default_rng(8), noise(1)

@@ -141,6 +141,7 @@ def test_the_optimum_is_flat_and_history_before_the_window_only_excites() -> Non
     assert late.result.background_rate > model.result.background_rate  # offspring whose parents are hidden
 
 
+@pytest.mark.slow
 def test_without_self_excitation_the_branching_ratio_is_near_zero() -> None:
     rng = np.random.default_rng(3)
     events = Events(np.sort(rng.uniform(0, 300, 2_000)), rng.uniform(size=(2_000, 2)))
@@ -157,6 +158,7 @@ def test_one_event_is_all_background() -> None:
 # -- the dictionary -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_other_weights_are_likelier() -> None:
     model, window, rng = dictionary(), Window(0, 60), np.random.default_rng(0)
     assert model.result is not None
@@ -249,6 +251,7 @@ def test_a_planted_cycle_is_found(period: int) -> None:
     np.testing.assert_allclose(found, truth, atol=0.3 * truth.mean())
 
 
+@pytest.mark.slow
 def test_supercritical_data_are_reported_and_forecast() -> None:
     rng = np.random.default_rng(1)
     start = (np.zeros(30), rng.uniform(0.2, 0.8, (30, 2)))

@@ -100,6 +100,7 @@ def test_the_mean_of_extra_posts_is_the_closed_form(model: IntensityModel, n: in
     assert found.exact
 
 
+@pytest.mark.slow
 def test_twice_as_many_posts_bring_twice_as_many() -> None:
     one, two = (ask(planted(), past(), n=n, simulations=250).extra.mean for n in (32, 64))
     assert two == pytest.approx(2 * one, rel=0.1)

@@ -29,6 +29,7 @@ def test_axe_finds_nothing(open_map, request, which: str, device: str) -> None:
         assert found.violations_count == 0, found.generate_report()
 
 
+@pytest.mark.slow
 def test_axe_would_find_a_button_without_a_name(open_map, bare) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core").Axe()
     page = open_map(bare.path)
@@ -96,6 +97,7 @@ def test_keys_play_step_and_switch(open_map, until, full) -> None:
     assert page.locator("#status").text_content()
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_overflows_and_fingers_fit(open_map, full) -> None:
     page = open_map(full.path, **PHONE)
     page.evaluate("stpp.select([[-1, -1], [1, -1], [1, 1], [-1, 1]])")

@@ -53,6 +53,7 @@ def test_the_map_is_drawn_in_both_themes(open_map, full, theme: str) -> None:
     assert share_changed(empty, pixels(page)) > 0.005
 
 
+@pytest.mark.slow
 def test_a_density_is_brighter_where_it_is_larger(open_map, full) -> None:
     """The second model's forecast is six times as large on the left: pixels tell, and not upside down."""
     page = open_map(full.path, "#w=3&m=historical-average&p=0&f=0&b=0")
@@ -84,6 +85,7 @@ def test_two_models_side_by_side_or_with_a_divider(open_map, full) -> None:
     assert share_changed(sides[:, middle + away :], same[:, middle + away :]) > 0.05
 
 
+@pytest.mark.slow
 def test_posts_fade_by_the_decay_that_is_set(open_map, full) -> None:
     page = open_map(full.path, "#w=3&r=none&f=0&b=0&g=plain")
     now = pixels(page)
@@ -92,6 +94,7 @@ def test_posts_fade_by_the_decay_that_is_set(open_map, full) -> None:
     assert page.evaluate("stpp.shown()") == full.inside(3).sum()  # but they are not counted
 
 
+@pytest.mark.slow
 def test_without_webgl_the_page_says_so_and_its_numbers_work(open_map, full) -> None:
     page = open_map(full.path, "#w=2", before=NO_WEBGL)
     assert "WebGL2" in page.locator("#notice").text_content()

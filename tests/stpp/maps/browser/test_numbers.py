@@ -26,6 +26,7 @@ def test_counts_and_posts_of_every_window(open_map, full) -> None:
     assert page.locator("h1").text_content() == full.scene.title
 
 
+@pytest.mark.slow
 def test_fields_and_their_sums(open_map, full) -> None:
     page = open_map(full.path)
     scene = full.scene
@@ -45,6 +46,7 @@ def test_fields_and_their_sums(open_map, full) -> None:
                 np.testing.assert_allclose(np.reshape(density, values[w].shape), values[w], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_between_two_windows_densities_are_in_between(open_map, full) -> None:
     page = open_map(full.path)
     values = kept(full.scene.forecasts[0])
@@ -52,6 +54,7 @@ def test_between_two_windows_densities_are_in_between(open_map, full) -> None:
     np.testing.assert_allclose(density, 0.75 * values[2] + 0.25 * values[3], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_three_modes_show_what_they_say(open_map, full) -> None:
     page = open_map(full.path)
     counts = np.array([full.inside(k).sum() for k in range(len(full.scene.canvas.windows))])
@@ -73,6 +76,7 @@ def test_the_three_modes_show_what_they_say(open_map, full) -> None:
     assert page.evaluate("stpp.density('observed', 3)") is None
 
 
+@pytest.mark.slow
 def test_a_map_without_runs(open_map, bare) -> None:
     page = open_map(bare.path)
     assert page.evaluate("stpp.meta.fields.map((one) => one.name)") == ["observed"]

@@ -82,6 +82,7 @@ def test_a_box_and_a_lasso_count_what_lies_inside(open_map, full) -> None:
     assert page.evaluate("stpp.state.selection") is None
 
 
+@pytest.mark.slow
 def test_selections_by_polygon_follow_the_window(open_map, full) -> None:
     page = open_map(full.path)
     star = [[-2, -1], [0, 2], [2, -1], [-2.2, 1], [2.2, 1.1]]  # it crosses itself
@@ -128,6 +129,7 @@ def test_hostile_words_are_shown_and_never_run(open_map, until, full) -> None:
     assert "IMG" not in tags
 
 
+@pytest.mark.slow
 def test_a_search_finds_what_python_finds(open_map, until, full) -> None:
     page = open_map(full.path, "#w=1")
     page.locator("#search").fill("WORDS #12")
@@ -139,6 +141,7 @@ def test_a_search_finds_what_python_finds(open_map, until, full) -> None:
     until(page, "document.getElementById('search-result').textContent.includes('No post')")
 
 
+@pytest.mark.slow
 def test_the_policy_stops_what_a_page_would_let_through(chromium, full) -> None:
     page = chromium.new_page()  # whose console does tell of what it stops
     came, stopped = [], {}
@@ -161,6 +164,7 @@ def test_the_policy_stops_what_a_page_would_let_through(chromium, full) -> None:
     page.close()
 
 
+@pytest.mark.slow
 def test_the_selection_becomes_a_csv(open_map, full) -> None:
     page = open_map(full.path, "#w=5")
     events, canvas = full.scene.canvas.events, full.scene.canvas

@@ -156,6 +156,7 @@ def test_a_million_posts(open_map, tmp_path: Path) -> None:
     assert page.evaluate("(corners) => stpp.select(corners).posts", corners) == inside.sum()
 
 
+@pytest.mark.slow
 def test_of_more_posts_than_asked_for_a_sample_is_drawn_and_counts_stay_true(open_map, full, tmp_path: Path) -> None:
     write_map(full.scene, tmp_path / "map.html", most=500)
     page = open_map(tmp_path / "map.html", "#w=2")

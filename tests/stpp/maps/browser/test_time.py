@@ -82,6 +82,7 @@ def test_play_in_two_beats(open_map, until, full) -> None:
         assert shown == (full.inside(w).sum() if beat else 0)
 
 
+@pytest.mark.slow
 def test_nothing_is_told_before_its_time(open_map, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ at: 3, mode: 'sequential', beat: 0, raster: 'forecast' })")
@@ -100,6 +101,7 @@ def test_nothing_is_told_before_its_time(open_map, full) -> None:
     assert "of 2023-01-23 to 01-30" in page.locator("#panel").inner_text()
 
 
+@pytest.mark.slow
 def test_buttons_slider_and_strip_move_time(open_map, full) -> None:
     page = open_map(full.path)
     page.evaluate("stpp.set({ at: 2 })")
