@@ -16,6 +16,8 @@ import pytest
 from evaluation.nulls import significance
 from stpp.files.outputs import append_journal, read_journal
 
+pytestmark = pytest.mark.slow
+
 LIVES = ("--start", "3", "--end", "59", "--box", "-6,6,-6,6")
 FILES = {"basins.csv", "tracks.csv", "links.csv", "forecasts.csv", "significance.csv", "tuning_results.csv"}
 
@@ -33,7 +35,6 @@ def basin_run(lives: Path, stpp: Callable[..., Any]) -> tuple[Path, Any]:
     return run, stpp("basins", lives, "--method", "density", *LIVES, "-B", 0, "-o", run, "--json", "--quiet")
 
 
-@pytest.mark.slow
 def test_basins_as_json_and_as_files(basin_run: tuple[Path, Any], lives: Path) -> None:
     run, result = basin_run
     assert result.exit_code == 0, result.output
@@ -65,7 +66,6 @@ def test_the_report_is_one_file_that_fetches_nothing(basin_run: tuple[Path, Any]
     assert "<script" not in page
 
 
-@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(
     basin_run: tuple[Path, Any], lives: Path, tmp_path: Path, stpp: Callable[..., Any]
 ) -> None:
@@ -75,7 +75,6 @@ def test_the_same_command_gives_the_same_bytes(
         assert (tmp_path / "again" / name).read_bytes() == (basin_run[0] / name).read_bytes(), name
 
 
-@pytest.mark.slow
 def test_null_worlds_judge_the_tracks(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = stpp("basins", lives, *LIVES, "-B", 19, "--window", "14d", "-o", run, "--json", "--quiet", "--jobs", 1)
@@ -86,7 +85,6 @@ def test_null_worlds_judge_the_tracks(lives: Path, stpp: Callable[..., Any], tmp
     assert not (run / "nulls.jsonl").exists()
 
 
-@pytest.mark.slow
 def test_basins_against_nulls(lives: Path, stpp: Callable[..., Any]) -> None:
     dates = ("--train-start", "3", "--test-end", "59", "--box", "-6,6,-6,6")
     words = ("null", lives, "--basins", "density", "--window", "14d", *dates, "-B", 19, "--json", "--quiet")
@@ -98,7 +96,6 @@ def test_basins_against_nulls(lives: Path, stpp: Callable[..., Any]) -> None:
     assert found["largest change"]["observed"] > 10 * found["largest change"]["null_mean"]
 
 
-@pytest.mark.slow
 def test_finders_stand_in_the_leaderboard(lives: Path, stpp: Callable[..., Any]) -> None:
     dates = ("--test-start", "45", "--test-end", "57", "--step", "3d", "--grid", "40", "--box", "-6,6,-6,6")
     result = stpp("evaluate", lives, "--models", "basins:density,uniform", *dates, "--json", "--quiet")
@@ -108,7 +105,6 @@ def test_finders_stand_in_the_leaderboard(lives: Path, stpp: Callable[..., Any])
     assert models["basins:density"]["information_gain"]["mean"] > 0  # a basin was born, one died
 
 
-@pytest.mark.slow
 def test_what_if(lives: Path, stpp: Callable[..., Any], tmp_path: Path) -> None:
     run = tmp_path / "fit"
     assert stpp("fit", "hawkes", lives, "--end", "52", "--box", "-6,6,-6,6", "-o", run).exit_code == 0
@@ -213,7 +209,6 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_odd_places_and_times_are_no_error(case: str, tmp_path: Path, outcome: Callable[..., Any]) -> None:
     path = table(tmp_path / "posts.csv", **ODD[case])
@@ -224,7 +219,6 @@ def test_odd_places_and_times_are_no_error(case: str, tmp_path: Path, outcome: C
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_null_worlds_and_leaderboards_of_odd_data(tmp_path: Path, outcome: Callable[..., Any]) -> None:
     made_of = {"one": {"x": BLOBS[:1]}, "two": {"x": BLOBS[:2], "days": [0, 28]}, "place": {"x": np.ones((240, 2))}}
     paths = {name: table(tmp_path / f"{name}.csv", **how) for name, how in made_of.items()}
@@ -250,7 +244,6 @@ def fits(tmp_path_factory: pytest.TempPathFactory, stpp: Callable[..., Any]) -> 
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -275,7 +268,6 @@ def test_a_mistake_in_what_if_is_one_line(
     assert message in result.stderr
 
 
-@pytest.mark.slow
 def test_what_if_without_excitation_or_long_after_everything(fits: Path, outcome: Callable[..., Any]) -> None:
     few = ("--place", "0.5,0.5", "--steps", 2, "--simulations", 20)
     calm = outcome("whatif", fits / "uniform", "--add", 5, "--at", "2020-01-22", *few)
@@ -295,7 +287,6 @@ TEXTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEXTS)
 def test_texts_of_any_kind_are_inert_in_the_report(kind: str, tmp_path: Path, outcome: Callable[..., Any]) -> None:
     path = table(tmp_path / "<b>posts.csv", text=TEXTS[kind], author=[f"{TAG}{k % 3}" for k in range(240)])
@@ -310,7 +301,6 @@ def test_texts_of_any_kind_are_inert_in_the_report(kind: str, tmp_path: Path, ou
         assert "](javascript:" not in plain.replace("\\]", "")
 
 
-@pytest.mark.slow
 def test_interrupted_null_worlds_are_kept_and_gone_on_from(
     stpp: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from evaluation.nulls import NULLS
 from evaluation.nulls.statistics import STATISTICS
 from evaluation.scores import SCORES
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = ["--train-start", "2020-01-05", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "1d"]
 NULL_KEYS = [
     "statistic", "observed", "null", "B", "null_mean", "null_sd", "effect_size", "p_value", "seconds",
@@ -46,7 +48,6 @@ def test_scores_and_nulls_list_the_registries(stpp):
     assert all(name in stpp("nulls").stdout for name in (*NULLS, *STATISTICS))
 
 
-@pytest.mark.slow
 def test_null_prints_the_contract(stpp, events, tmp_path):
     path = tmp_path / "null"
     words = ["--model", "decaying-kde", "--null", "time-shuffle", "-B", 19, *WINDOWS, "--grid", 20, "-o", path]
@@ -71,7 +72,6 @@ def test_all_nulls_and_knox_with_its_own_scales(stpp, events):
     assert len({one["observed"] for one in told}) == 1
 
 
-@pytest.mark.slow
 def test_the_null_of_the_report_is_that_of_the_null_verb(stpp, events, evaluation):
     words = ["--model", "hawkes", "-B", 19, *WINDOWS, "--grid", 20, "--refit", 3, "--json"]
     alone = json.loads(stpp("null", events, *words).stdout)
@@ -81,7 +81,6 @@ def test_the_null_of_the_report_is_that_of_the_null_verb(stpp, events, evaluatio
     assert table[table["model"] == "hawkes"]["information_gain"].mean() == pytest.approx(alone["observed"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["hawkes", "decaying-kde"])
 def test_diagnose_an_evaluation(stpp, evaluation, model):
     done = stpp("diagnose", evaluation, "--model", model, "--grid", 20, "--json")
@@ -94,7 +93,6 @@ def test_diagnose_an_evaluation(stpp, evaluation, model):
     assert json.loads((evaluation / f"diagnosis-{model}.json").read_text()) == told
 
 
-@pytest.mark.slow
 def test_diagnose_a_fit_with_replies(stpp, tmp_path):
     world, run = tmp_path / "world.parquet", tmp_path / "run"
     assert stpp("simulate", "hawkes", "-n", 600, "-o", world, "--seed", 2).exit_code == 0
@@ -105,7 +103,6 @@ def test_diagnose_a_fit_with_replies(stpp, tmp_path):
     assert (run / "diagnosis-hawkes.png").exists()
 
 
-@pytest.mark.slow
 def test_report_writes_the_same_report_again(stpp, evaluation, tmp_path):
     before = {name: (evaluation / name).read_bytes() for name in ("report.md", "report.html", "best.png", "nulls.png")}
     done = stpp("report", evaluation)
@@ -119,7 +116,6 @@ def test_report_writes_the_same_report_again(stpp, evaluation, tmp_path):
     assert "hawkes.gif exists: --force overwrites it" in done.stderr
 
 
-@pytest.mark.slow
 def test_animations_of_all_windows(stpp, events, tmp_path):
     words = ["--models", "hawkes", *WINDOWS[:-2], "--step", "4d", "--grid", 20, "--keep-forecasts"]
     done = stpp("evaluate", events, *words, "--animate", "hawkes", "--images", tmp_path, "-o", tmp_path / "run")
@@ -130,7 +126,6 @@ def test_animations_of_all_windows(stpp, events, tmp_path):
     assert len(list((tmp_path / "more").glob("*.gif"))) == 1
 
 
-@pytest.mark.slow
 def test_reproduce_says_what_differs(stpp, fitted, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(fitted, copy)

@@ -13,6 +13,8 @@ from PIL import Image
 
 from stpp.runs.manifest import sha256
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = ["--train-start", "2020-01-01", "--test-start", "2020-01-31", "--test-end", "2020-02-08", "--step", "2d"]
 
 
@@ -62,7 +64,6 @@ def test_a_map_of_events(stpp, events, tmp_path):
     assert known["source"] == f"{events.name} (SHA-256 {sha256(events)})"
 
 
-@pytest.mark.slow
 def test_a_map_lays_runs_over_one_another(stpp, evaluated, found, flowing, run, tmp_path):
     page = tmp_path / "map.html"
     done = stpp("map", flowing, found, evaluated, run, "-o", page)
@@ -87,14 +88,12 @@ def test_runs_bring_their_own_map_and_reports_link_to_it(stpp, evaluated, found)
         assert "(map.html" in (directory / "report.md").read_text()
 
 
-@pytest.mark.slow
 def test_the_report_written_anew_keeps_its_links(stpp, evaluated):
     before = (evaluated / "report.html").read_bytes()
     assert stpp("report", evaluated).exit_code == 0
     assert (evaluated / "report.html").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_run_in_one_dimension_has_no_map_and_says_so(stpp, write_posts, tmp_path):
     rows = [[k, f"2020-01-{1 + k // 10:02d}T{k % 10:02d}:00:00Z", (k * 37 % 101) / 101] for k in range(300)]
     posts = write_posts(rows, header="id,datetime,x0")
@@ -164,7 +163,6 @@ def test_a_map_is_not_overwritten(stpp, events, tmp_path):
     assert (tmp_path / "map.html").read_text() == "mine"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "frames"), [("evaluated", 8), ("found", 5), ("flowing", None), ("run", None)])
 def test_every_run_can_be_animated(stpp, request, tmp_path, kind, frames):
     directory = request.getfixturevalue(kind)

@@ -14,6 +14,8 @@ from evaluation.backtests.runs import load_result
 from stpp.domain import Box
 from stpp.events import Events
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("historical-average", "decaying-kde", "hawkes")
 
 WORDS = {
@@ -41,7 +43,6 @@ def few(result: BacktestResult) -> BacktestResult:
     return replace(result, forecasts=kept)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_reissued_forecasts_are_those_that_were_scored(whole: Path, model: str) -> None:
     result, _ = load_result(whole)
@@ -58,7 +59,6 @@ def test_reissued_forecasts_are_those_that_were_scored(whole: Path, model: str) 
         np.testing.assert_allclose(scored, result.log_density[model][k], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["decaying-kde", "hawkes"])
 def test_what_comes_after_a_window_starts_changes_nothing_in_its_forecast(whole: Path, model: str) -> None:
     result, _ = load_result(whole)
