@@ -21,9 +21,9 @@ from basins.tracks.course import Plan, regions_before, set_up
 from basins.tracks.significance import BasinStatistic
 from evaluation.continuation import continuation_scores, intervals
 from evaluation.nulls import chosen_nulls
+from evaluation.nulls.run import write_nulls
 from evaluation.nulls.significance import check_request, significance
 from evaluation.nulls.worlds import Context, NullResult
-from evaluation.run import write_nulls
 from stpp.compute.progress import Progress
 from stpp.dates import day_of, duration
 from stpp.domain import Box

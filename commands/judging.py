@@ -177,7 +177,7 @@ def null(
             progress=session.progress,
         )
     else:
-        from evaluation.run import null_test
+        from evaluation.nulls.run import null_test
 
         tested = null_test(
             source,

@@ -4,9 +4,10 @@ from .backtests.backtest import BacktestResult, backtest
 from .backtests.plan import Plan
 from .comparison import GainInterval, information_gain_intervals
 from .nulls import NULLS
+from .nulls.run import null_test
 from .nulls.worlds import NullResult
 from .report.report import leaderboard, write_report
-from .run import Evaluation, diagnose, evaluate, null_test, report_run
+from .run import Evaluation, diagnose, evaluate, report_run
 from .scores import SCORES, Score
 
 __all__ = [

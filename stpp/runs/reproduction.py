@@ -16,7 +16,7 @@ MAKERS: Registry[Callable[..., Any]] = Registry(
         "fit": "stpp.runs.fits:fit",
         "flow": "stpp.runs.flows:find_flows",
         "evaluate": "evaluation.run:evaluate",
-        "null": "evaluation.run:null_test",
+        "null": "evaluation.nulls.run:null_test",
         "null of basins": "basins.run:null_test",
         "basins": "basins.run:find",
     },
