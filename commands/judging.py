@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 from click.core import ParameterSource
@@ -14,7 +14,7 @@ from commands.program import COMMON, verb
 from commands.session import Session
 
 if TYPE_CHECKING:
-    from stpp.domain import Box
+    from evaluation.backtests.plan import Contest
     from stpp.runs.manifest import Source
 
 FOR_BASINS = {
@@ -44,17 +44,6 @@ def evaluate(
     session: Session,
     source: Source,
     models: tuple[str, ...],
-    train_start: str | None,
-    test_start: str | None,
-    test_end: str | None,
-    step: str,
-    horizon: str | None,
-    history: str | None,
-    grid: int,
-    box: Box | None,
-    zoom: Box | None,
-    refit: int | None,
-    reference: str,
     options: Mapping[str, object],
     nulls: tuple[str, ...],
     B: int,
@@ -64,6 +53,7 @@ def evaluate(
     animate: tuple[str, ...],
     images: Path,
     output: Path | None,
+    **contest: Unpack[Contest],
 ) -> None:
     """Backtest models on rolling forecasts and rank them by information gain.
 
@@ -74,17 +64,6 @@ def evaluate(
     found = run.evaluate(
         source,
         models,
-        train_start=train_start,
-        test_start=test_start,
-        test_end=test_end,
-        step=step,
-        horizon=horizon,
-        history=history,
-        grid=grid,
-        box=box,
-        zoom=zoom,
-        refit=refit,
-        reference=reference,
         options=options,
         nulls=nulls,
         B=B,
@@ -98,6 +77,7 @@ def evaluate(
         jobs=session.jobs,
         force=session.force,
         progress=session.progress,
+        **contest,
     )
     session.show(found.to_json_dict(), str(found))
     session.written(output)
@@ -129,22 +109,12 @@ def null(
     delay: str | None,
     basins: str | None,
     window: str | None,
-    train_start: str | None,
-    test_start: str | None,
-    test_end: str | None,
-    step: str,
-    horizon: str | None,
-    history: str | None,
-    grid: int,
-    box: Box | None,
-    zoom: Box | None,
-    refit: int | None,
-    reference: str,
     options: Mapping[str, object],
     B: int,
     backend: str,
     scheduler: str | None,
     output: Path | None,
+    **contest: Unpack[Contest],
 ) -> None:
     """Is it chance? Test a statistic, refit included, against null worlds without the structure it measures.
 
@@ -163,10 +133,10 @@ def null(
             basins,
             null=nulls,
             window=window or "7d",
-            train_start=train_start,
-            test_start=test_start,
-            test_end=test_end,
-            box=box,
+            train_start=contest.get("train_start"),
+            test_start=contest.get("test_start"),
+            test_end=contest.get("test_end"),
+            box=contest.get("box"),
             B=B,
             backend=backend,
             scheduler=scheduler,
@@ -186,17 +156,6 @@ def null(
             statistic=statistic,
             distance=distance,
             delay=delay,
-            train_start=train_start,
-            test_start=test_start,
-            test_end=test_end,
-            step=step,
-            horizon=horizon,
-            history=history,
-            grid=grid,
-            box=box,
-            zoom=zoom,
-            refit=refit,
-            reference=reference,
             options=options,
             B=B,
             backend=backend,
@@ -206,6 +165,7 @@ def null(
             jobs=session.jobs,
             force=session.force,
             progress=session.progress,
+            **contest,
         )
     found = [one.to_json_dict() for one in tested]
     session.show(found[0] if len(found) == 1 else {"nulls": found}, "\n".join(null_lines(tested)))

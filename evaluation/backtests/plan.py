@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypedDict, Unpack
 
 from stpp.dates import day_of, duration
 from stpp.domain import Box, as_box
@@ -124,23 +125,35 @@ def training_events(events: Events, window: Window) -> Events:
     return inside
 
 
+class Contest(TypedDict, total=False):
+    """When to train, what to forecast and where to score, as users say it; what is left out is at its default.
+
+    ``train_start``, ``test_start``, ``test_end`` : dates; by default the first event, two thirds of the way to the
+    last, and that. ``step`` (1 day), ``horizon`` (the step), ``history`` (everything), ``grid`` (100), ``zoom``,
+    ``refit``, ``reference`` (historical-average) : as in :class:`Plan`; lengths are days, or words such as ``6h``.
+    ``box`` : the domain; around the training events by default.
+    """
+
+    train_start: str | float | None
+    test_start: str | float | None
+    test_end: str | float | None
+    step: str | float
+    horizon: str | float | None
+    history: str | float | None
+    grid: int
+    box: Box | Sequence[float] | None
+    zoom: Box | Sequence[float] | None
+    refit: int | None
+    reference: str
+
+
 def set_up(
     events: Events,
     models: Iterable[str],
     *,
-    train_start: str | float | None = None,
-    test_start: str | float | None = None,
-    test_end: str | float | None = None,
-    step: str | float = "1d",
-    horizon: str | float | None = None,
-    history: str | float | None = None,
-    grid: int = 100,
-    box: Box | Sequence[float] | None = None,
-    zoom: Box | Sequence[float] | None = None,
-    refit: int | None = None,
-    reference: str = "historical-average",
     seed: int = 0,
     options: Mapping[str, object] | None = None,
+    **contest: Unpack[Contest],
 ) -> tuple[Plan, dict[str, IntensityModel]]:
     """A plan from dates, and unfitted models for it, the reference first.
 
@@ -148,33 +161,38 @@ def set_up(
     ----------
     events : all of them
     models : names
-    train_start, test_start, test_end : dates; by default the first event, two thirds of the way to the last, and that
-    step, horizon, history : as in :class:`Plan`: days, or words such as ``6h``
-    grid, zoom, refit, reference : as in :class:`Plan`
-    box : the domain; by default around the training events
     seed, options : of the models, see :func:`stpp.models.make_models`
+    contest : see :class:`Contest`
 
     Raises
     ------
     ValueError
         as :class:`Plan`, :func:`stpp.models.make_models` and :func:`stpp.dates.day_of`
     """
-    names = dict.fromkeys((reference, *models))
+    asked: Contest = {"step": "1d", "grid": 100, "reference": "historical-average", **contest}
+    names = dict.fromkeys((asked["reference"], *models))
     MODELS.check(*names)
     span = events.span
-    first = span.start if train_start is None else day_of(train_start, events.epoch)
-    end = span.end if test_end is None else day_of(test_end, events.epoch)
-    split = first + (end - first) * 2 / 3 if test_start is None else day_of(test_start, events.epoch)
+
+    def day(name: Literal["train_start", "test_start", "test_end"], otherwise: float) -> float:
+        when = asked.get(name)
+        return otherwise if when is None else day_of(when, events.epoch)
+
+    def length(name: Literal["horizon", "history"]) -> float | None:
+        given = asked.get(name)
+        return None if given is None else duration(given)
+
+    first, end = day("train_start", span.start), day("test_end", span.end)
     plan = Plan(
         first,
-        Window(split, end),
-        duration(step),
-        horizon=None if horizon is None else duration(horizon),
-        history=None if history is None else duration(history),
-        grid=grid,
-        zoom=as_box(zoom),
-        refit=refit,
-        reference=reference,
+        Window(day("test_start", first + (end - first) * 2 / 3), end),
+        duration(asked["step"]),
+        horizon=length("horizon"),
+        history=length("history"),
+        grid=asked["grid"],
+        zoom=as_box(asked.get("zoom")),
+        refit=asked.get("refit"),
+        reference=asked["reference"],
     )
     ahead = plan.horizon or plan.step
-    return plan, make_models(names, as_box(box) or plan.domain(events), ahead, seed, options)
+    return plan, make_models(names, as_box(asked.get("box")) or plan.domain(events), ahead, seed, options)

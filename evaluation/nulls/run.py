@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from evaluation.backtests.plan import Plan, set_up
+from evaluation.backtests.plan import Contest, Plan, set_up
 from evaluation.nulls import chosen_nulls
 from evaluation.nulls.families import draw_nulls
 from evaluation.nulls.files import save_nulls
@@ -18,7 +18,6 @@ from evaluation.nulls.statistics import make_statistic
 from evaluation.nulls.worlds import NullResult, analysed
 from stpp.compute.progress import Progress
 from stpp.dates import duration, in_words
-from stpp.domain import Box
 from stpp.events import Events
 from stpp.intensity import IntensityModel
 from stpp.runs.manifest import Source, arguments_of, describe_run, resumed, source_of, write_manifest
@@ -34,17 +33,6 @@ def null_test(
     statistic: str = "information-gain",
     distance: float | None = None,
     delay: str | float | None = None,
-    train_start: str | float | None = None,
-    test_start: str | float | None = None,
-    test_end: str | float | None = None,
-    step: str | float = "1d",
-    horizon: str | float | None = None,
-    history: str | float | None = None,
-    grid: int = 100,
-    box: Box | Sequence[float] | None = None,
-    zoom: Box | Sequence[float] | None = None,
-    refit: int | None = None,
-    reference: str = "historical-average",
     options: Mapping[str, object] | None = None,
     B: int = 199,
     backend: str = "loky",
@@ -54,6 +42,7 @@ def null_test(
     jobs: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    **contest: Unpack[Contest],
 ) -> list[NullResult]:
     """Is it chance? Test a statistic, refit included, against null worlds without the structure it measures.
 
@@ -67,8 +56,8 @@ def null_test(
     null : keys of :data:`evaluation.NULLS`, or ``all``
     statistic : a key of :data:`evaluation.nulls.statistics.STATISTICS`
     distance, delay : knox: what counts as near in place and time; the closest 1 % of pairs by default
-    train_start, …, options : as in :func:`evaluate`
-    B, backend, scheduler, output, seed, jobs, force, progress : as in :func:`evaluate`
+    options, B, backend, scheduler, output, seed, jobs, force, progress : as in :func:`evaluation.evaluate`
+    contest : when to train, what to forecast and where to score, as in :func:`evaluation.evaluate`
 
     Returns
     -------
@@ -89,23 +78,7 @@ def null_test(
     output = None if output is None else Path(output)
     check_request(names := chosen_nulls(null), B, backend, scheduler)
     source = source_of(events, output)
-    plan, models = set_up(
-        source.events,
-        [model],
-        train_start=train_start,
-        test_start=test_start,
-        test_end=test_end,
-        step=step,
-        horizon=horizon,
-        history=history,
-        grid=grid,
-        box=box,
-        zoom=zoom,
-        refit=refit,
-        reference=reference,
-        seed=seed,
-        options=options,
-    )
+    plan, models = set_up(source.events, [model], seed=seed, options=options, **contest)
     description = describe_run("null", seed, source, arguments, B=B)
     with resumed(output, description, force=force) as directory:
         journal = directory / "nulls.jsonl" if directory else None

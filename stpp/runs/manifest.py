@@ -123,11 +123,12 @@ def arguments_of(function: Callable[..., Any], values: Mapping[str, Any]) -> dic
     function : that makes a run
     values : its parameters' values, such as ``locals()`` at its beginning
     """
-    asked = {
-        name: _plain(values[name])
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in MANNERS and _plain(values[name]) != _plain(parameter.default)
-    }
+    asked: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            asked |= {key: _plain(value) for key, value in values[name].items()}
+        elif name not in MANNERS and _plain(values[name]) != _plain(parameter.default):
+            asked[name] = _plain(values[name])
     return {name: value for name, value in asked.items() if value not in (None, {}, [])}
 
 
