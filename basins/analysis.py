@@ -97,7 +97,7 @@ def analyse(
     course = follow_basins(events, plan, progress)
     table = measured(course, plan, progress)
     known = cases(course, plan)
-    predictions = predicted(known, plan)
+    predictions = predicted(known, plan, progress=progress)
     named = names(course.snapshots, course.basins, course.tracking, texts, events.axes)
     return Analysis(
         method=plan.finder.name,

@@ -28,6 +28,7 @@ from basins.space import Snapshot
 from basins.tracks.forward_chaining import ENOUGH, GRIDS, OF_EACH, Chain, Choice
 from basins.tracks.tracking import Tracking
 from stpp.compute.blas import one_blas_thread
+from stpp.compute.progress import Progress
 from stpp.domain import Array
 
 if TYPE_CHECKING:
@@ -227,7 +228,12 @@ def _labels(known: dict[str, Any], came: Array, large: float) -> dict[str, Any]:
 
 @one_blas_thread
 def predict(
-    table: pd.DataFrame, first: int, *, seed: int, models: Sequence[str] = ("logistic", "boosting")
+    table: pd.DataFrame,
+    first: int,
+    *,
+    seed: int,
+    models: Sequence[str] = ("logistic", "boosting"),
+    progress: Progress | None = None,
 ) -> Predictions:
     """Forecasts for every basin of every window from ``first`` on, the last one included, each from the past only.
 
@@ -240,6 +246,7 @@ def predict(
     first : index of the first window to forecast from: the last training window
     seed : of the boosted trees
     models : families to choose from, keys of ``GRIDS``; logistic alone is many times faster
+    progress : told of every target that is forecast
 
     Returns
     -------
@@ -262,7 +269,7 @@ def predict(
     windows = range(first, int(window.max(initial=-1)) + 1)
     columns: dict[str, Any] = {}
     tried: list[dict[str, Any]] = []
-    for target, (label, prefix, lag) in TARGETS.items():
+    for done, (target, (label, prefix, lag)) in enumerate(TARGETS.items(), start=1):
         chain = Chain(features, table[label].to_numpy(dtype=float), window, lag, seed)
         choice, rows = chain.choose(models, first)
         forecasts, why = chain.forecasts(choice, windows)
@@ -276,6 +283,8 @@ def predict(
             for name in (f"p_{target}", f"{prefix}_base", f"{prefix}_persist"):
                 columns[name] = np.where(table["age"] <= FLEDGLING, columns[name], np.nan)
         tried += [{"target": target, **row} for row in rows]
+        if progress is not None:
+            progress("forecasts", done, len(TARGETS) + 1)
     sizes, rows = _sizes(table, features, window, models, first, seed)
     tried += [{"target": "size", **row} for row in rows]
     kept = ["window", "basin", "track", "share", "next_share", "continues", "grows", "sustained"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -183,9 +183,14 @@ def cases(course: Course, plan: Plan) -> pd.DataFrame:
     return examples(course.snapshots, course.basins, course.tracking, plan.training)
 
 
-def predicted(known: pd.DataFrame, plan: Plan, **how: Any) -> Predictions:
+def predicted(
+    known: pd.DataFrame,
+    plan: Plan,
+    models: Sequence[str] = ("logistic", "boosting"),
+    progress: Progress | None = None,
+) -> Predictions:
     """Forecasts of continuation, size and growth of those :func:`cases`, from the end of training on."""
-    return predict(known, plan.training - 1, seed=plan.seed, **how)
+    return predict(known, plan.training - 1, seed=plan.seed, models=models, progress=progress)
 
 
 def regions_before(

@@ -151,7 +151,7 @@ def fit_mixture(
     for k, (decay, bandwidth) in enumerate(each(pairs, "densities", progress)):
         columns[:, k] = component_density(events, t, x, decay, bandwidth, box, mass=masses[bandwidth])
     columns[:, -1] = 1 / box.volume
-    fit = concave_weights(columns, np.full(len(pairs) + 1, weight.sum()), weight)
+    fit = concave_weights(columns, np.full(len(pairs) + 1, weight.sum()), weight, progress=progress)
     shares = (1 - LEAST_UNIFORM) * fit.weights / fit.weights.sum()
     shares[-1] += LEAST_UNIFORM
     kept = np.flatnonzero(shares[:-1] > 1e-4)

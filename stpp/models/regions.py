@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 
 from stpp.compute.blas import one_blas_thread
-from stpp.compute.progress import Progress
+from stpp.compute.progress import Progress, each
 from stpp.domain import Array
 from stpp.events import Events, Window
 from stpp.fitting.concave import concave_weights
@@ -68,7 +68,7 @@ class HawkesRegions(RegionRates):
         model = self.with_places(past, window, progress)
         members = np.ascontiguousarray(model.members(past.x).T)
         decays, shared = pooled_excitation(past, members, window)
-        penalty = _best_penalty(past, members, window, decays, shared)
+        penalty = _best_penalty(past, members, window, decays, shared, progress)
         rates, excitation, free = _fit_rates(past, members, window, decays, shared, penalty)
         used = excitation.any(axis=(0, 1))
         model = replace(model, rates=rates, decays=decays[used], excitation=excitation[:, :, used])
@@ -193,7 +193,9 @@ def _fit_rates(
 
 
 @one_blas_thread  # the fits are of a few dozen weights each
-def _best_penalty(past: Events, members: Array, window: Window, decays: Array, shared: Array) -> float:
+def _best_penalty(
+    past: Events, members: Array, window: Window, decays: Array, shared: Array, progress: Progress | None
+) -> float:
     """The penalty whose rates, fitted to the first posts of the window, predict the others best."""
     first = len(past.before(window.start))
     split = float(past.t[first + int(EARLY * (len(past) - first))])
@@ -205,7 +207,7 @@ def _best_penalty(past: Events, members: Array, window: Window, decays: Array, s
     c = len(decays)
     tests = [design(past, members, late, decays, region) for region in range(len(members))]
     learned = [design(past.rows(0, known), members[:, :known].copy(), early, decays, k) for k in range(len(members))]
-    for penalty in reversed(PENALTIES):  # of equals, the sparsest
+    for penalty in each(PENALTIES[::-1], "penalties", progress):  # of equals, the sparsest
         score = 0.0
         for region, (given, test) in enumerate(zip(learned, tests, strict=True)):
             if given.weight.sum() < LEAST_POSTS:
