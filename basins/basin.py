@@ -127,8 +127,23 @@ class Finder(ABC):
         """
 
     @abstractmethod
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+        """The basins of a window seen in this finder's space, by posts that are independent witnesses.
+
+        None in a window without posts.
+        """
+
     def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
-        """The basins of a window seen in this finder's space; none in a window without posts."""
+        """The basins of a window: where they are by its witnesses, what they hold by all of its posts.
+
+        Copies of a post weigh as posts in mass, and neither make a hill nor raise the bar for others.
+        """
+        found = self.look(snapshot.witnessed, rng)
+        if snapshot.witnessed is snapshot or not found.basins:
+            return found
+        memberships = np.array([basin.membership for basin in found.basins])
+        probability = np.array([basin.probability for basin in found.basins])
+        return replace(found, basins=describe(snapshot, memberships, probability))
 
     def quick(self) -> Self:
         """The same finder for where basins are: without replicates, which say how probable they are, if it can."""

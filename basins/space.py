@@ -16,6 +16,9 @@ from stpp.partition import BLOCK, Partition
 SAME_PLACE = 1e-9
 """Share of the box's widths within which posts lie at the same place: identical texts differ by rounding."""
 
+USUAL = 0.9
+"""Share of the places that hold no more posts than a place counts for in saying where basins are."""
+
 
 def gaussian(x: Array, centres: Array, bandwidth: float) -> Array:
     """(n, m) Gaussian kernel, 1 at 0, of the distances from places (n, d) to centres (m, d)."""
@@ -175,6 +178,20 @@ class Snapshot:
         first, of_post = distinct_places(self.posts.x, self.space.partition.box)
         weight = np.bincount(of_post, self.posts.weight, len(first)).astype(float)
         return Places(self.posts.x[first], weight, self.cell[first], of_post)
+
+    @cached_property
+    def witnessed(self) -> Snapshot:
+        """The same window with crowded places held back, for where basins are: copies are no independent witnesses.
+
+        A place counts as at most so many posts as :data:`USUAL` of the places hold: one where few posts have copies,
+        and more where places are coarse, so that most hold several.
+        """
+        posts = np.bincount(self.places.of_post, minlength=len(self.places))
+        most = float(np.quantile(posts, USUAL)) if len(posts) else 1.0
+        if posts.max(initial=0) <= most:
+            return self
+        held_back = np.minimum(1.0, most / posts)[self.places.of_post]
+        return replace(self, posts=replace(self.posts, weight=self.posts.weight * held_back), own=self.own * held_back)
 
     @cached_property
     def density(self) -> Array:

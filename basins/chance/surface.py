@@ -56,7 +56,7 @@ class WayOut:
     Parameters
     ----------
     peak : its densest microstate
-    lowest : the least dense one on the way; None where there is no higher basin to go to
+    lowest : the least dense one on the way; None where no way leads to a higher basin
     into : the basin on the other side; None if the way leads through the noise or nowhere
     """
 
@@ -166,7 +166,7 @@ class Surface:
 
         Returns
         -------
-        Per basin its way; None where it owns nothing, or no path leads anywhere
+        Per basin its way; None where it owns nothing
         """
         ways: list[WayOut | None] = [None] * len(order)
         peaks: dict[int, int] = {}
@@ -175,13 +175,15 @@ class Surface:
             if not len(own):
                 continue
             peak = int(own[np.argmax(self.density[own])])
-            if not peaks:
-                ways[b] = WayOut(peak, None, None)
             _, back = breadth_first_order(self._tree, peak, directed=False)
             passes = {}
-            for higher, path in ((k, _path(back, end)) for k, end in peaks.items()):
-                passes[higher] = path[int(np.argmin(self.density[path]))]
-            if passes:
+            for higher, end in peaks.items():
+                path = _path(back, end)
+                if path[-1] == peak:  # else nothing leads there: the microstates fall into pieces
+                    passes[higher] = path[int(np.argmin(self.density[path]))]
+            if not passes:
+                ways[b] = WayOut(peak, None, None)
+            else:
                 into = max(passes, key=lambda k: self.density[passes[k]])
                 ways[b] = WayOut(peak, passes[into], into if self.above_noise[passes[into]] else None)
             peaks[b] = peak

@@ -42,7 +42,7 @@ from scipy.stats import norm
 
 from basins.basin import Finder, Found, describe
 from basins.chance.surface import Cells, Labels, Rows, Surface, WayOut, predictive_bandwidth
-from basins.space import Snapshot, Space
+from basins.space import Snapshot, Space, distinct_places
 from stpp.domain import Array, Box
 from stpp.events import Events, Window
 from stpp.partition import Partition
@@ -98,12 +98,13 @@ class ConsensusFinder(Finder):
         if not training:
             raise ValueError("no training windows to lay landmarks by: start training earlier or make windows shorter")
         parts = [events.between(window).inside(box) for window in training]
+        parts = [part.take(distinct_places(part.x, box)[0]) for part in parts]  # copies predict one another too well
         x = np.concatenate([part.x for part in parts])
         partition = Partition.around_landmarks(x, self.landmarks, box, rng)
         volume = partition.volumes(rng)
         return replace(self, space=Space(partition, predictive_bandwidth(parts, box, rng)), volume=volume)
 
-    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The basins of a window; none where nothing stands out from its surroundings beyond chance."""
         places = snapshot.places
         rows = np.flatnonzero((places.cell >= 0) & (places.weight > 0))
@@ -230,7 +231,7 @@ def standing(snapshot: Snapshot, rows: Rows, peak: int, lowest: int, width: floa
     return _standard_errors(weight * (kernel[:, 0] - kernel[:, 1]))
 
 
-def above(snapshot: Snapshot, rows: Rows, peak: int, side: Surface) -> float:
+def above(snapshot: Snapshot, rows: Rows, peak: int, side: Surface, width: float) -> float:
     """By how many standard errors the density at a microstate is above the mean of what another half calls noise.
 
     Parameters
@@ -238,9 +239,10 @@ def above(snapshot: Snapshot, rows: Rows, peak: int, side: Surface) -> float:
     rows : of the snapshot's places that had no say
     peak : microstate
     side : surface of the other places, which say where the noise is
+    width : of the kernel, map units
     """
     space, x, weight = snapshot.space, snapshot.places.x[rows], snapshot.places.weight[rows]
-    centre, h, box = space.partition.centres[[peak]], space.bandwidth, space.partition.box
+    centre, h, box = space.partition.centres[[peak]], width, space.partition.box
     kernel = np.exp(-0.5 * ((x - centre) ** 2).sum(axis=1) / h**2) / (2 * np.pi * h**2) ** (box.d / 2)
     held = float(side.volume[~side.above_noise].sum())
     noise = ~side.above_noise[snapshot.places.cell[rows]] / held if held > 0 else np.ones(len(x))
@@ -259,12 +261,13 @@ def height(snapshot: Snapshot, halves: Sequence[Rows], sides: Sequence[Surface],
     """
     floor = over = 0.0
     for chose, judge, side, way in zip(halves, halves[::-1], sides, ways, strict=True):
-        floor += above(snapshot, judge, way.peak, side)
+        widths = snapshot.space.bandwidth * WIDTHS
+        clear = max(widths, key=lambda w: above(snapshot, chose, way.peak, side, w))
+        floor += above(snapshot, judge, way.peak, side, clear)
         lowest = way.lowest
         if lowest is None:  # the highest basin of all has the noise around it only
             over = np.inf
             continue
-        widths = snapshot.space.bandwidth * WIDTHS
         best = max(widths, key=lambda w: standing(snapshot, chose, way.peak, lowest, w))
         over += standing(snapshot, judge, way.peak, lowest, best)
     return float(min(floor, over)) / math.sqrt(2)

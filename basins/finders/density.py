@@ -102,7 +102,7 @@ def choose_bandwidth(
     if partition.grid is None:
         raise ValueError("a bandwidth is chosen on the cells of a grid; this partition has none")
     cells = Space(partition, 1.0)  # of no bandwidth yet
-    seen = [posts for window in training if (posts := cells.see(events, window)).totals.any()]
+    seen = [posts for window in training if (posts := cells.see(events, window).witnessed).totals.any()]
     if not seen:
         raise ValueError("no posts with weight inside the domain in the training windows: widen the box or the dates")
     pairs = list(itertools.pairwise(posts.totals for posts in seen)) if len(seen) > 1 else _folds(seen[0], rng)
@@ -285,7 +285,7 @@ class DensityFinder(Finder):
         return replace(fitted, known=known_regions(fitted, events, training, rng))
 
     @one_blas_thread  # products of memberships and totals; handing them to a second thread costs more than it saves
-    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """Watersheds of the peaks that stand out; a cell's membership is the share of its density above the noise.
 
         A basin exists in a replicate if the replicate's basin that holds most of its mass peaks in its region.

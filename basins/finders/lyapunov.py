@@ -82,13 +82,13 @@ class LyapunovFinder(Finder):
             if the box has more than 3 dimensions, or no post of the training windows falls into it
         """
         space = grid_space(self.name, CELLS, events, training, box, rng)
-        seen = [snapshot for window in training if (snapshot := space.see(events, window)).totals.sum() > 0]
+        seen = [snapshot for window in training if (snapshot := space.see(events, window).witnessed).totals.sum() > 0]
         diffusion = estimate(seen).diffusion if len(seen) > 1 else space.bandwidth**2 / (2 * training[-1].duration)
         fitted = replace(self, space=space, diffusion=diffusion, known=None)
         return replace(fitted, known=known_regions(fitted, events, training, rng))
 
     @one_blas_thread
-    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The watersheds of the quasi-potential; a cell's membership is the share of its density above the noise."""
         if not snapshot.density.any():
             return Found(())

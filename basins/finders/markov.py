@@ -101,7 +101,7 @@ class MarkovFinder(Finder):
             least = least_conductance(box, max(2, int(np.median(per_window))), n, self.neighbours, rng)
         return replace(self, space=space, volume=partition.volumes(rng), least=least)
 
-    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The parts of the walk at its most robust scale, less those that stand out of their passes by chance.
 
         A basin exists in a replicate if one of the replicate's basins (the parts that another seed found, judged by

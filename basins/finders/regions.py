@@ -78,7 +78,7 @@ class RegionsFinder(Finder):
         """Which of the basins excite which: see :func:`basins.excitation.influence_of`."""
         return influence_of(snapshot, basins)
 
-    def find(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
+    def look(self, snapshot: Snapshot, rng: np.random.Generator) -> Found:
         """The regions of a window that excite themselves or each other, at a level shared among all windows."""
         regions = self._regions(snapshot, rng)
         if not regions:
@@ -102,7 +102,7 @@ class RegionsFinder(Finder):
 
     def _regions(self, snapshot: Snapshot, rng: np.random.Generator) -> tuple[Basin, ...]:
         if self.hills is not None:
-            return self.hills.find(snapshot, rng).basins
+            return self.hills.look(snapshot, rng).basins
         if self.cells is None:
             raise ValueError(f"{self.name} has no space yet: fit it to training windows")
         return describe(snapshot, self.cells, np.ones(len(self.cells)))
