@@ -82,11 +82,11 @@ class Partition:
         if self.grid is not None:
             return self.grid.index(x)
         if self.box.d <= 3:
-            nearest = self._tree.query(x)[1]
+            nearest = np.asarray(self._tree.query(x)[1], dtype=np.int64)
         else:  # trees degenerate in many dimensions, and matrix products do not
             square, step = (self.centres**2).sum(axis=1), max(1, BLOCK // len(self))
             parts = [np.argmin(square - 2 * (x[k : k + step] @ self.centres.T), axis=1) for k in range(0, len(x), step)]
-            nearest = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+            nearest = np.concatenate([np.empty(0, dtype=np.int64), *parts])
         return np.where(self.box.contains(x), nearest, -1).astype(np.int64)
 
     def totals(self, x: Array, weight: Array | None = None) -> Array:

@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def planted() -> Events:
-    """Half of the bundled sample."""
+    """A quarter of the bundled sample."""
     events = stpp.read_events(ROOT / "data" / "planted.parquet")
-    return events.take(np.arange(0, len(events), 2))
+    return events.take(np.arange(0, len(events), 4))
 
 
 # -- the script of the documentation ------------------------------------------------------------------------------

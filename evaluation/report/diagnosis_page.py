@@ -70,7 +70,8 @@ def _draw_correlogram(diagnosis: Diagnosis, ax: Axes) -> None:
     u = diagnosis.times.u
     centred = u - u.mean()
     lags = np.arange(1, min(LAGS, len(u) - 1) + 1)
-    rho = [centred[:-k] @ centred[k:] / max(centred @ centred, 1e-300) for k in lags]
+    power = max(float(centred @ centred), 1e-300)
+    rho = [float(centred[:-k] @ centred[k:]) / power for k in lags]
     half = 1.96 / math.sqrt(len(u))
     ax.axhspan(-half, half, color="0.88", label="95 % if independent")
     ax.axhline(0.0, color="0.5", linewidth=1)

@@ -299,7 +299,7 @@ class _ExponentialLikelihood:
         close = 0.01 / math.sqrt(n)  # a hundredth of a standard error, in whitened steps
         if whiten is None:
             found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": close})
-            z, slope = found.x, found.jac
+            z, slope = found.x, np.asarray(found.jac, dtype=float)
         else:
             z, slope = _descend(loss, close)
         decay, bandwidth = np.exp(origin + np.clip(scale @ z, -7, 7))
