@@ -18,11 +18,11 @@ demo: $(READY)
 
 # Everything that CI checks.
 test: lint
-	$(BIN)/pytest -n 2 --cov
+	$(BIN)/pytest -n 2 --dist loadgroup --cov
 
 # The same in two minutes, without the tests that are marked slow.
 check: lint
-	$(BIN)/pytest -n 2 -q -m 'not slow'
+	$(BIN)/pytest -n 2 --dist loadgroup -q -m 'not slow'
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -15,6 +15,13 @@ from cli import main
 Invoke = Callable[..., Result]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, so that its fixtures are made once; the largest file is dealt out."""
+    for item in items:
+        if item.path.name != "test_conformance.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def stpp() -> Invoke:
     """Run ``stpp`` in this process; an unexpected exception fails the test with its traceback."""
