@@ -68,7 +68,17 @@ class Evaluation:
     output: Path | None = None
 
     def __str__(self) -> str:
-        return "\n".join([leaderboard(self.result), *(["", *null_lines(self.nulls)] if self.nulls else [])])
+        told = ["", *null_lines(self.nulls)] if self.nulls else self._whose
+        return "\n".join([leaderboard(self.result), *told])
+
+    @property
+    def _whose(self) -> list[str]:
+        """Where authors are known, which null tells who posts what from interaction, with the command."""
+        rivals = [name for name in self.result.gains if name not in (self.result.plan.reference, "uniform")]
+        if len(self.result.events.authors) < 2 or not rivals:
+            return []
+        command = f"stpp null EVENTS --model {rivals[0]} --null within-author"
+        return [f"a gain may be who posts what rather than interaction: '{command}' tells them apart"]
 
     def _repr_html_(self) -> str:
         return self.leaderboard().to_html(float_format="{:.4f}".format)

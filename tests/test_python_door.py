@@ -110,6 +110,16 @@ def test_lists_and_words_serve_as_boxes_and_durations(planted):
         basins.find(planted, "densty")
 
 
+def test_where_authors_are_known_the_null_that_tells_who_from_interaction_is_named():
+    rng = np.random.default_rng(0)
+    t, x = np.sort(rng.uniform(0, 20, 300)), rng.uniform(size=(300, 2))
+    known = Events(t, x, author=rng.integers(2, size=300), authors=("ann", "bob"))
+    where: dict[str, Any] = {"test_start": 17, "grid": 5}
+    hint = "'stpp null EVENTS --model decaying-kde --null within-author' tells them apart"
+    assert hint in str(evaluation.evaluate(known, ["decaying-kde"], **where))
+    assert hint not in str(evaluation.evaluate(Events(t, x), ["decaying-kde"], **where))
+
+
 # -- a new model --------------------------------------------------------------------------------------------------
 
 

@@ -202,9 +202,11 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
 
     reference, level = result.plan.reference, f"{100 * LEVEL:g}\u00a0%"
     others = {name: result.gains[name] for name in result.summary().index if name != reference}
-    better = [name for name, gain in others.items() if gain.low > 0]
-    worse = [name for name, gain in others.items() if gain.high < 0]
-    open_ = [name for name in others if name not in (*better, *worse)]
+    real = pairs[pairs["real"]]
+    better = [name for name in others if ((real["better"] == name) & (real["worse"] == reference)).any()]
+    worse = [name for name in others if ((real["better"] == reference) & (real["worse"] == name)).any()]
+    leaning = [name for name, gain in others.items() if gain.low > 0 and name not in better]
+    open_ = [name for name in others if name not in (*better, *worse, *leaning)]
     if not others:
         return [f"Only the reference, {reference}, was evaluated: there is nothing to compare."]
     if better:
@@ -212,22 +214,27 @@ def _verdict(result: BacktestResult, pairs: pd.DataFrame, nulls: Sequence[NullRe
         gains = ", ".join(f"{name} by {signed(others[name].mean, 4)}" for name in better)
         lines = [
             f"{listed(better)} {verb} {reference}: the {level} interval of {whose} information gain lies above 0 "
-            f"({gains} nats per event)."
+            f"({gains} nats per event), also after Holm's correction."
         ]
     else:
         beyond = bool(nulls) and adjust(nulls)["benjamini_hochberg"].min() <= 1 - LEVEL
-        how = "Not settled" if beyond else "No signal"
+        how = "Not settled" if beyond or leaning else "No signal"
         more = ", though some are beyond chance (below): more windows would tell" if beyond else ""
-        lines = [f"{how}: no model is shown to beat {reference}; no {level} interval of a gain lies above 0{more}."]
+        lines = [f"{how}: no model is shown to beat {reference}{more}."]
+    if leaning:
+        lines.append(
+            f"The {level} interval of {listed(leaning)} lies above 0, but with so many models compared that may be "
+            "chance (Holm)."
+        )
     if open_:
         lines.append(f"No difference from {reference} is shown for {listed(open_)}.")
     if worse:
         lines.append(f"Worse than {reference}: {listed(worse)}.")
-    real = [f"{row['better']} over {row['worse']}" for _, row in pairs[pairs["real"]].iterrows()]
+    told = [f"{row['better']} over {row['worse']}" for _, row in real.iterrows()]
     count = "the only pair" if len(pairs) == 1 else f"all {len(pairs)} pairs"
     lines.append(
-        f"Real after Holm's correction over {count} of models: {'; '.join(real)}."
-        if real
+        f"Real after Holm's correction over {count} of models: {'; '.join(told)}."
+        if told
         else f"No difference between models is real after Holm's correction over {count}."
     )
     if nulls:

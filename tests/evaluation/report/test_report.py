@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from evaluation.backtests.backtest import BacktestResult, backtest, best_and_worst, leader
 from evaluation.backtests.plan import Plan
 from evaluation.backtests.store import Store
+from evaluation.comparison import compare_pairs
 from evaluation.nulls.worlds import NullResult
 from evaluation.report.pictures import draw_predictions, plot_gains, plot_strips, plot_windows
-from evaluation.report.report import leaderboard, write_report
+from evaluation.report.report import _series, _verdict, leaderboard, write_report
 from stpp.domain import Box, Grid
 from stpp.events import Events, Window
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
@@ -305,3 +306,18 @@ def test_gains_are_drawn_to_the_scale_of_the_best() -> None:
     assert [text.get_text() for text in ax.texts] == ["−1.2", "−∞"]
     assert len(ax.collections) == 2  # intervals of the two that are near
     assert plot_gains(summary.iloc[2:3], ax=Figure().subplots()).get_xlim()[0] < -1.2
+
+
+def test_the_headline_follows_the_corrected_verdict(result: BacktestResult) -> None:
+    """An interval above 0 that Holm's correction takes away is not called a win in the first line."""
+    pairs = compare_pairs(*_series(result), overlap=1, rng=np.random.default_rng(0))
+    gains = {
+        name: replace(gain, low=0.1, high=0.3, mean=0.2) if name != result.plan.reference else gain
+        for name, gain in result.gains.items()
+    }
+    ahead = replace(result, gains=gains)
+    lines = _verdict(ahead, pairs.assign(real=False), [])
+    assert lines[0].startswith("Not settled: no model is shown to beat")
+    assert "lies above 0, but with so many models compared that may be chance (Holm)." in lines[1]
+    assert lines[-1].startswith("No difference between models is real")
+    assert not any(" beats " in line or " beat " in line for line in lines[1:])
