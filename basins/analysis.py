@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Analysis:
     """Everything that a report says.
 
@@ -79,6 +79,11 @@ class Analysis:
     tests: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     influence: nx.DiGraph | None = None
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        newest = len(self.found[-1].basins)
+        tracks = f"{len(self.tracking.tracks)} tracks through {len(self.windows)} windows"
+        return f"<Analysis by {self.method}: {tracks}, {newest} basins in the newest>"
 
 
 def analyse(

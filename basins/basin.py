@@ -25,7 +25,7 @@ TOP_MEMBERS = 10
 """Posts, at most, kept as the most typical ones of a basin."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Basin:
     """A region that holds posts in one window.
 
@@ -63,6 +63,10 @@ class Basin:
     saddle: float
     probability: float
     members: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        place = ", ".join(f"{v:.3g}" for v in self.centre)
+        return f"<Basin {self.id} at ({place}): {100 * self.share:.1f} % of the posts>"
 
     @cached_property
     def region(self) -> NDArray[np.bool_]:

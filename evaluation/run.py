@@ -46,7 +46,7 @@ MODELS = ("historical-average", "decaying-kde", "hawkes")
 """What is compared where nothing is named."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What :func:`evaluate` found.
 
@@ -70,6 +70,9 @@ class Evaluation:
     def __str__(self) -> str:
         told = ["", *null_lines(self.nulls)] if self.nulls else self._whose
         return "\n".join([leaderboard(self.result), *told])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     @property
     def _whose(self) -> list[str]:

@@ -20,9 +20,10 @@ from stpp.domain import MAX_GRID_DIMENSIONS, Array, Box, Grid
 from stpp.events import Events, Window
 from stpp.files.jsonable import jsonable
 from stpp.intensity import AnyForecast, Forecast, IntensityModel
+from stpp.reports.words import plural
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BacktestResult:
     """What a backtest found.
 
@@ -132,6 +133,11 @@ class BacktestResult:
         board = self.summary()[columns].copy()
         board["verdict"] = [self.verdict(str(name)) for name in board.index]
         return board
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        scored = f"{counts['events']:,} events in {counts['scored']} of {counts['planned']} windows"
+        return f"<BacktestResult: {plural(len(self.gains), "model")}, {scored}>"
 
     def _repr_html_(self) -> str:
         return self.leaderboard().to_html(float_format="{:.4f}".format)
