@@ -75,7 +75,7 @@ def describe(session: Session, source: Source) -> None:
     """Say what an events file holds."""
     from stpp.ingest import quality
 
-    facts = quality.describe(source.events)
+    facts = quality.describe(source.events if source.recorded is None else source.recorded)
     session.show(facts, "\n".join(quality.describe_lines(facts)))
 
 

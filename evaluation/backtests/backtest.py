@@ -137,7 +137,7 @@ class BacktestResult:
     def __repr__(self) -> str:
         counts = self.counts
         scored = f"{counts['events']:,} events in {counts['scored']} of {counts['planned']} windows"
-        return f"<BacktestResult: {plural(len(self.gains), "model")}, {scored}>"
+        return f"<BacktestResult: {plural(len(self.gains), 'model')}, {scored}>"
 
     def _repr_html_(self) -> str:
         return self.leaderboard().to_html(float_format="{:.4f}".format)

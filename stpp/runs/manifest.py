@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from stpp.events import Events
 from stpp.files.outputs import new_file, resumable_run
 from stpp.ingest import storage
 from stpp.ingest.readers import ReadOptions, ingest
+from stpp.ingest.resolution import spread_out
 from stpp.ingest.storage import ingest_record
 from stpp.runs import COMMAND
 
@@ -60,16 +61,21 @@ class Source:
     events : all of them
     rejects : rows that could not be used, as in :class:`stpp.ingest.readers.Ingested`; None if all were ingested before
     reading : the fields of :class:`stpp.ingest.posts.ReadOptions` that the user named
+    recorded : the events as they were recorded, where they are spread out over what is not known of them; else None
     """
 
     path: Path
     events: Events
     rejects: pd.DataFrame | None
     reading: dict[str, Any]
+    recorded: Events | None = None
 
 
 def read_source(path: Path, reading: Mapping[str, Any] | None = None) -> Source:
     """The events of a file from ``stpp ingest``, or of any that it reads; rows that cannot be used are logged.
+
+    Where times are coarser than an hour, or places lie on a lattice, events are spread out over what is not known of
+    them, the same way each time: see :mod:`stpp.ingest.resolution`.
 
     Parameters
     ----------
@@ -83,11 +89,19 @@ def read_source(path: Path, reading: Mapping[str, Any] | None = None) -> Source:
     """
     named = {key: value for key, value in (reading or {}).items() if value is not None}
     if storage.is_events_file(path) and not named:
-        return Source(path, storage.load_events(path), None, named)
+        return _spread_out(Source(path, storage.load_events(path), None, named))
     read = ingest([path], ReadOptions(**named))
     for line in read.left_out:
         logger.info("%s", line)
-    return Source(path, read.events, read.rejects, named)
+    return _spread_out(Source(path, read.events, read.rejects, named))
+
+
+def _spread_out(source: Source) -> Source:
+    """The events over what is not known of their times and places; the user is told."""
+    finer, told = spread_out(source.events)
+    for line in told:
+        logger.info("%s", line)
+    return replace(source, events=finer, recorded=source.events) if told else source
 
 
 def source_of(events: Events | Source | str | Path, output: Path | None) -> Source:
@@ -112,7 +126,7 @@ def source_of(events: Events | Source | str | Path, output: Path | None) -> Sour
     if output is not None:
         with new_file(path, force=True) as temporary:
             storage.write_events(events, temporary)
-    return Source(path, events, None, {})
+    return _spread_out(Source(path, events, None, {}))
 
 
 def arguments_of(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
