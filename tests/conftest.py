@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from cli import main
 
 Invoke = Callable[..., Result]
+
+settings.register_profile("stpp", deadline=None)  # a busy machine is no failure
+settings.load_profile("stpp")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,16 +49,18 @@ def stray_records(text: Bytes, start: int, delimiter: str, columns: int) -> tupl
 
 
 def _numeric_columns(text: Bytes, start: int, comma: int, columns: int) -> NDArray[np.bool_]:
-    """(columns,) which of them hold numbers or dates, by the first lines with so many fields."""
-    votes, seen = np.zeros(columns), 0
-    for line in bytes(text[start : start + (1 << 20)]).splitlines():
-        fields = line.split(bytes([comma]))
-        if len(fields) == columns:
-            votes += [field.lstrip(b'"')[:1] in NUMERALS for field in fields]
-            seen += 1
-        if seen == SAMPLED:
-            break
-    return votes >= max(1.0, NUMERIC * seen)
+    """(columns,) which of them hold numbers or dates, by the first lines that have so many fields behind the names.
+
+    Lines with quotation marks count only where all have some.
+    """
+    lines = [line.split(bytes([comma])) for line in bytes(text[start : start + (1 << 20)]).splitlines()[1:]]
+    whole = [fields for fields in lines if len(fields) == columns]
+    plain = [fields for fields in whole if not any(b'"' in field for field in fields)]
+    chosen = (plain or whole)[:SAMPLED]
+    votes = np.zeros(columns)
+    for fields in chosen:
+        votes += [field.lstrip(b'"')[:1] in NUMERALS for field in fields]
+    return votes >= max(1.0, NUMERIC * len(chosen))
 
 
 @nb.njit(cache=True)
@@ -131,7 +133,8 @@ def _swallows(
         return True
     if closing + 1 < n and text[closing + 1] != comma and text[closing + 1] != LF and text[closing + 1] != CR:
         return True
-    before, after = numeric[:column].any(), numeric[column + 1 :].any()
+    # One number beside a comma is common in texts ("2020, wow"); two in their columns are not.
+    before, after = numeric[:column].sum() >= 2, numeric[column + 1 :].sum() >= 2
     at = record if record < opening and _line_end(text, record) > opening else opening
     if at == opening and column > 0:  # the field opens on a later line of its record: that line proves nothing
         at = _line_end(text, opening) + 1
@@ -147,7 +150,7 @@ def _swallows(
 @nb.njit(cache=True)
 def _is_record(text: Bytes, at: int, end: int, comma: int, numeric: NDArray[np.bool_]) -> bool:
     """Whether a line has as many fields as a record, with numbers where records have numbers."""
-    if not numeric.any():
+    if numeric.sum() < 2:
         return False
     field, starts = 0, True
     while at <= end:

@@ -100,7 +100,12 @@ def test_an_open_mark_among_the_names_is_told(tmp_path):
         read_table(path)
 
 
-TEXTS = st.lists(st.sampled_from([*'ab12 ,\t"\n.-;é', "\r\n"]), max_size=12).map("".join)
+def is_no_table(text):
+    """Whether no line of a text has as many commas as a record: one that has may be taken for one."""
+    return all(line.count(",") < 3 for line in text.splitlines())
+
+
+TEXTS = st.lists(st.sampled_from([*'ab12 ,\t"\n.-;é', "\r\n"]), max_size=12).map("".join).filter(is_no_table)
 
 
 @pytest.mark.slow
@@ -128,3 +133,11 @@ def test_many_lines_inside_quotes_stay_right(tmp_path):
     raw = read_table(path)
     assert not raw.malformed
     assert raw.table["text"].to_pylist() == texts
+
+
+def test_a_number_at_the_start_of_a_line_of_text_is_no_record(tmp_path):
+    path = tmp_path / "posts.csv"
+    written(path, placed(posts(50, "what a year\n2020, wow"), 1), names=placed([COLUMNS], 1)[0])
+    raw = read_table(path)
+    assert not raw.malformed
+    assert raw.table["text"].to_pylist() == ["what a year\n2020, wow"] * 50

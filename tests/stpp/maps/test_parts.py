@@ -369,7 +369,8 @@ def test_other_windows_show_the_basins_of_their_middle(basin_part: BasinsPart, b
     canvas = Canvas(basin_events, windows, Grid.over(UNIT, 20))
     own = basin_part.basins(Canvas(basin_events, basin_part.windows, Grid.over(UNIT, 20)))
     found = basin_part.basins(canvas)
-    assert found.found == tuple(own.found[k] if k is not None else () for k in shown)
+    expected = tuple(own.found[k] if k is not None else () for k in shown)
+    assert repr(found.found) == repr(expected)  # what is not known is NaN, which equals nothing
     assert found.regions is not None
     assert own.regions is not None
     np.testing.assert_array_equal(found.regions[:9], own.regions[[k for k in shown if k is not None]])
